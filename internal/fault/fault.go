@@ -105,7 +105,6 @@ func Wrap(op string, err error) error {
 	return &Error{Code: CodeOf(err), Op: op, Err: err}
 }
 
-
 // CodeOf returns the code of err: its own, Refused for a *grasp.Refusal, Closing for a cancelled
 // context, else Internal.
 func CodeOf(err error) Code {

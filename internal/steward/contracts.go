@@ -76,7 +76,7 @@ type Question struct {
 	ID         grasp.EventID
 	Author     grasp.PubKey
 	Created    int64
-	Coordinate string // kind:pubkey:d of a replaceable or addressable event, else ""
+	Coordinate string   // kind:pubkey:d of a replaceable or addressable event, else ""
 	IDs        []string // values of e, E, q that look like ids
 	Addrs      []string // values of a, A, q that look like coordinates
 	Source     string   // address prefix; "" asks nothing about limits
@@ -114,7 +114,7 @@ type Change struct {
 	// are in the Receipt. Kinds 5 and 62 are only ever removed by a Tomb of kind vanish.
 	Tombs []Tomb
 
-	Repos   []Repo // written as they are; Hosting NotHosted removes the row
+	Repos   []Repo   // written as they are; Hosting NotHosted removes the row
 	Orphans []Orphan // added, or their deadline moved; a zero Deadline removes the row
 
 	// Moves are recorded in the journal of moves, and applied to the settled refs.
