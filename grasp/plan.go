@@ -1,0 +1,349 @@
+package grasp
+
+import (
+	"slices"
+	"strings"
+)
+
+// A Plan is what must happen for repositories and events of one identifier to agree. Planning
+// again after a plan was carried out yields an empty one.
+type Plan struct {
+	Repos   []RepoPlan // in the order of their owners; only those where something changes
+	Release []EventID  // waiting events that become visible, in this order
+	Drop    []EventID  // waiting events that a released one supersedes
+}
+
+// A RepoPlan is what must happen to the refs of one repository.
+type RepoPlan struct {
+	Repo  Addr
+	Edits []RefChange // in the order of their names
+	Head  RefName     // the branch that HEAD must name; "" leaves it
+	Cause EventID     // the state that says so, or ""
+}
+
+// Empty reports whether there is nothing to do.
+func (p Plan) Empty() bool { return len(p.Repos) == 0 && len(p.Release) == 0 && len(p.Drop) == 0 }
+
+// servedInReserve is how many served states of one repository are considered when the objects of
+// the newest are lost.
+const servedInReserve = 4
+
+// Wants returns the objects about which Plan has to know whether they are complete, in any
+// repository of this identifier (G01-307).
+func (v View) Wants() []OID {
+	set := OIDSet{}
+	for owner, h := range v.Hosted {
+		if h != Live {
+			continue
+		}
+		served := 0
+		for _, s := range v.statesOf(v.Maintainers(owner)) {
+			if s.Shelf == Served {
+				if served++; served > servedInReserve {
+					continue
+				}
+			}
+			for _, o := range s.Refs {
+				set.Add(o)
+			}
+		}
+	}
+	for _, p := range v.Pulls {
+		if p.Shelf == Waiting && p.Tip != "" {
+			set.Add(p.Tip)
+		}
+	}
+	out := make([]OID, 0, len(set))
+	for o := range set {
+		out = append(out, o)
+	}
+	slices.Sort(out)
+	return out
+}
+
+// Plan works out what must happen. at holds the refs of every hosted repository by owner, have
+// the complete ones among Wants, and expired the PR refs whose time without an event is over
+// (G01-707).
+func (v View) Plan(at map[PubKey]*Snapshot, have OIDSet, expired map[PubKey][]EventID) Plan {
+	p := planner{View: v, have: have, open: KeySet{}, sets: map[PubKey]KeySet{}}
+	owners := make([]PubKey, 0, len(v.Hosted))
+	for o, h := range v.Hosted {
+		if h == Live && at[o] != nil {
+			owners = append(owners, o)
+		}
+	}
+	slices.Sort(owners)
+	edits := make(map[PubKey][]RefChange, len(owners))
+	results := make(map[PubKey]aim, len(owners))
+	for _, o := range owners {
+		results[o] = p.align(o, at[o])
+		edits[o] = results[o].edits
+	}
+	p.releaseAnnouncements(owners, results)
+	p.releaseStates()
+	p.pulls(at, edits)
+	for _, o := range owners {
+		for _, id := range expired[o] {
+			p.removeOrphan(at[o], id, o, edits)
+		}
+	}
+	for _, o := range owners {
+		r := RepoPlan{Repo: Addr{o, v.ID}, Edits: edits[o], Head: results[o].head, Cause: results[o].cause}
+		if len(r.Edits) > 0 || r.Head != "" {
+			slices.SortFunc(r.Edits, func(a, b RefChange) int { return strings.Compare(string(a.Ref), string(b.Ref)) })
+			p.plan.Repos = append(p.plan.Repos, r)
+		}
+	}
+	return p.plan
+}
+
+type planner struct {
+	View
+	have OIDSet
+	sets map[PubKey]KeySet // maintainer sets, once computed
+	open KeySet // owners whose announcement is served once the plan is carried out
+	plan Plan
+}
+
+// maintainers is Maintainers, remembered.
+func (p *planner) maintainers(owner PubKey) KeySet {
+	m, ok := p.sets[owner]
+	if !ok {
+		m = p.View.Maintainers(owner)
+		p.sets[owner] = m
+	}
+	return m
+}
+
+// An aim is what one repository should look like.
+type aim struct {
+	edits  []RefChange
+	head   RefName
+	cause  EventID
+	stated bool // a complete state speaks for it
+}
+
+// complete reports whether everything that s declares is here.
+func (p *planner) complete(s State) bool {
+	if len(s.Unsatisfiable) > 0 {
+		return false
+	}
+	for _, o := range s.Refs {
+		if !p.have.Has(o) {
+			return false
+		}
+	}
+	return true
+}
+
+// align finds the newest complete state that may move owner's refs, and how far they are from it.
+func (p *planner) align(owner PubKey, now *Snapshot) aim {
+	var target *State
+	var coming []State // newer than target, and not complete
+	servedSeen := 0
+	for _, s := range p.statesOf(p.maintainers(owner)) {
+		if s.Shelf == Served {
+			servedSeen++
+		}
+		// G01-310: what waits and is older than a served state moves nothing.
+		if s.Shelf == Waiting && servedSeen > 0 {
+			continue
+		}
+		if servedSeen > servedInReserve {
+			break
+		}
+		if p.complete(s) {
+			target = &s
+			break
+		}
+		coming = append(coming, s)
+	}
+	if target == nil {
+		a := aim{}
+		a.head = pickHead(now, now.Refs, coming)
+		return a
+	}
+	a := aim{cause: target.ID, stated: true}
+	a.edits = editsTowards(*target, now.Refs, coming)
+	after := now.Refs.Apply(a.edits)
+	if len(coming) > 0 {
+		if _, _, clash := conflict(after); clash {
+			a.edits = editsTowards(*target, now.Refs, nil)
+			after = now.Refs.Apply(a.edits)
+		}
+	}
+	a.head = pickHead(now, after, []State{*target})
+	return a
+}
+
+// editsTowards returns what makes heads and tags those of target (G01-603). What a granted push
+// has already moved towards a state that is still coming stays as it is (G01-502).
+func editsTowards(target State, now Refs, coming []State) []RefChange {
+	kept := func(ref RefName, is OID) bool {
+		return slices.ContainsFunc(coming, func(s State) bool {
+			if is.IsZero() {
+				return target.Shelf == Served && !s.declares(ref)
+			}
+			return s.Refs[ref] == is
+		})
+	}
+	var out []RefChange
+	for ref, is := range now {
+		if ref.IsNostr() {
+			continue
+		}
+		if want := target.Refs.value(ref); want != is && !kept(ref, is) {
+			out = append(out, RefChange{ref, is, want})
+		}
+	}
+	for ref, want := range target.Refs {
+		if _, ok := now[ref]; !ok && !kept(ref, ZeroOID) {
+			out = append(out, RefChange{ref, ZeroOID, want})
+		}
+	}
+	return out
+}
+
+// pickHead returns the branch that HEAD must name, or "" if it is right already (G01-604,
+// G01-605, H-209).
+func pickHead(now *Snapshot, refs Refs, states []State) RefName {
+	exists := func(r RefName) bool { _, ok := refs[r]; return ok && r.IsHead() }
+	choose := func() RefName {
+		for _, s := range states {
+			if s.Head != "" && s.declares(s.Head) && exists(s.Head) {
+				return s.Head
+			}
+		}
+		for _, r := range []RefName{now.Head, "refs/heads/main", "refs/heads/master"} {
+			if exists(r) {
+				return r
+			}
+		}
+		first := RefName("")
+		for r := range refs {
+			if r.IsHead() && (first == "" || r < first) {
+				first = r
+			}
+		}
+		return first
+	}
+	if h := choose(); h != now.Head {
+		return h // "" where there is no branch at all
+	}
+	return ""
+}
+
+// releaseAnnouncements decides which announcements become visible: an owner's when a complete
+// state speaks for the repository (G01-106), a maintainer's with the one that led to it (G01-111).
+func (p *planner) releaseAnnouncements(owners []PubKey, results map[PubKey]aim) {
+	for _, o := range owners {
+		a := p.Announcements[o]
+		switch {
+		case a.Shelf == Served:
+			p.open[o] = struct{}{}
+		case a.Shelf == Waiting && a.ListsUs && results[o].stated:
+			p.open[o] = struct{}{}
+			p.plan.Release = append(p.plan.Release, EventID(a.Event.ID))
+		}
+	}
+	var led []EventID
+	for k, a := range p.Announcements {
+		if a.Shelf == Waiting && !a.ListsUs && p.member(k) {
+			led = append(led, EventID(a.Event.ID))
+		}
+	}
+	slices.Sort(led)
+	p.plan.Release = append(p.plan.Release, led...)
+}
+
+// member reports whether k is a maintainer of a repository whose announcement is served.
+func (p *planner) member(k PubKey) bool {
+	for o := range p.open {
+		if p.maintainers(o).Has(k) {
+			return true
+		}
+	}
+	return false
+}
+
+// releaseStates makes each author's newest complete waiting state visible, the oldest first, and
+// drops what it supersedes (G01-309, G01-601).
+func (p *planner) releaseStates() {
+	members := KeySet{}
+	for o := range p.open {
+		for k := range p.maintainers(o) {
+			members[k] = struct{}{}
+		}
+	}
+	var out []State
+	for k, list := range p.States {
+		if !members.Has(k) {
+			continue
+		}
+		list = slices.Clone(list)
+		slices.SortFunc(list, byAge)
+		done := false
+		for _, s := range list {
+			switch {
+			case s.Shelf == Served:
+				done = true
+			case done:
+				p.plan.Drop = append(p.plan.Drop, s.ID)
+			case p.complete(s):
+				out = append(out, s)
+				done = true
+			}
+		}
+	}
+	slices.SortFunc(out, func(a, b State) int { return byAge(b, a) })
+	for _, s := range out {
+		p.plan.Release = append(p.plan.Release, s.ID)
+	}
+	slices.Sort(p.plan.Drop)
+}
+
+// pulls moves the refs of waiting pull requests and releases those whose commit is here
+// (G01-703, G01-704, G01-705).
+func (p *planner) pulls(at map[PubKey]*Snapshot, edits map[PubKey][]RefChange) {
+	ids := make([]EventID, 0, len(p.Pulls))
+	for id, pull := range p.Pulls {
+		if pull.Shelf == Waiting {
+			ids = append(ids, id)
+		}
+	}
+	slices.Sort(ids)
+	for _, id := range ids {
+		pull := p.Pulls[id]
+		concerned := p.Concerned(pull)
+		here := pull.Tip != "" && p.have.Has(pull.Tip)
+		ref := PullRef(id)
+		for _, o := range concerned {
+			if at[o] == nil {
+				continue
+			}
+			is := at[o].Refs.value(ref)
+			switch {
+			case here && is != pull.Tip:
+				edits[o] = append(edits[o], RefChange{ref, is, pull.Tip})
+			case !here && is != ZeroOID:
+				edits[o] = append(edits[o], RefChange{ref, is, ZeroOID})
+			}
+		}
+		if here && len(concerned) > 0 {
+			p.plan.Release = append(p.plan.Release, id)
+		}
+	}
+}
+
+// removeOrphan deletes the PR ref of an event that never came.
+func (p *planner) removeOrphan(now *Snapshot, id EventID, owner PubKey, edits map[PubKey][]RefChange) {
+	ref := PullRef(id)
+	is := now.Refs.value(ref)
+	if is == ZeroOID || slices.ContainsFunc(edits[owner], func(c RefChange) bool { return c.Ref == ref }) {
+		return
+	}
+	if pull, ok := p.Pulls[id]; ok && pull.Tip == is {
+		return
+	}
+	edits[owner] = append(edits[owner], RefChange{ref, is, ZeroOID})
+}

@@ -1,0 +1,166 @@
+package grasp
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/nbd-wtf/go-nostr"
+)
+
+// ParseState parses an event of kind 30618 (G01-302, G01-303). Only refs below refs/heads/ and
+// refs/tags/ count. A value that is no object id is kept in Unsatisfiable: such a state is legal
+// and waits in vain.
+func ParseState(ev *nostr.Event) (State, error) {
+	s := State{
+		Event: ev, ID: EventID(ev.ID), Author: PubKey(ev.PubKey),
+		At: int64(ev.CreatedAt), Refs: make(Refs, len(ev.Tags)),
+	}
+	var err error
+	if s.Repo, err = identifier(ev); err != nil {
+		return s, err
+	}
+	raw := make(map[string]string, len(ev.Tags)) // every ref named so far, with its value
+	for _, t := range ev.Tags {
+		if len(t) == 0 {
+			continue
+		}
+		name := t[0]
+		if name == "HEAD" && len(t) >= 2 && s.Head == "" {
+			h, ok := ParseRefName(strings.TrimPrefix(t[1], "ref: "))
+			if ok && h.IsHead() {
+				s.Head = h
+			}
+			continue
+		}
+		if !strings.HasPrefix(name, headsPrefix) && !strings.HasPrefix(name, tagsPrefix) || strings.HasSuffix(name, "^{}") {
+			continue
+		}
+		if len(t) < 2 || t[1] == "" {
+			return s, refuse("G01-302", Invalid, fmt.Sprintf("the state names %q without an object id", name))
+		}
+		value := strings.ToLower(t[1])
+		if strings.HasPrefix(value, "ref: ") {
+			continue
+		}
+		ref, ok := ParseRefName(name)
+		if !ok {
+			return s, refuse("G01-302", Invalid, fmt.Sprintf("%q is not a ref name that git accepts", name))
+		}
+		if was, twice := raw[name]; twice {
+			if was != value {
+				return s, refuse("G01-302", Invalid, fmt.Sprintf("the state names %s twice with different object ids", name))
+			}
+			continue
+		}
+		raw[name] = value
+		oid, ok := ParseOID(value)
+		switch {
+		case !ok:
+			s.Unsatisfiable = append(s.Unsatisfiable, ref)
+		case oid != ZeroOID:
+			s.Refs[ref] = oid
+		}
+	}
+	if a, b, clash := conflict(s.Refs); clash {
+		return s, refuse("G01-302", Invalid, fmt.Sprintf("%s and %s cannot both exist in git", a, b))
+	}
+	return s, nil
+}
+
+// conflict finds two refs of which one would have to be a folder of the other.
+func conflict(refs Refs) (file, folder RefName, found bool) {
+	for n := range refs {
+		for i := len("refs/heads/"); i < len(n); i++ {
+			if n[i] == '/' {
+				if _, ok := refs[n[:i]]; ok {
+					return n[:i], n, true
+				}
+			}
+		}
+	}
+	return "", "", false
+}
+
+// Conflict reports two names of refs that git cannot hold together: one is a folder of the other.
+func Conflict(refs Refs) (a, b RefName, found bool) { return conflict(refs) }
+
+// Empty reports whether s declares nothing: its author asserts no refs. Such a state deletes
+// nothing and authorises nothing (G01-311).
+func (s State) Empty() bool { return len(s.Refs) == 0 && len(s.Unsatisfiable) == 0 }
+
+// declares reports whether s says anything about ref.
+func (s State) declares(ref RefName) bool {
+	if _, ok := s.Refs[ref]; ok {
+		return true
+	}
+	return slices.Contains(s.Unsatisfiable, ref)
+}
+
+// newer is the order between states: later created_at, then lower id (G01-308, NIP-01).
+func newer(a, b State) bool {
+	if a.At != b.At {
+		return a.At > b.At
+	}
+	return a.ID < b.ID
+}
+
+func byAge(a, b State) int {
+	switch {
+	case a.ID == b.ID:
+		return 0
+	case newer(a, b):
+		return -1
+	}
+	return 1
+}
+
+// statesOf returns the states that speak for a maintainer set, newest first, without those that
+// declare nothing.
+func (v View) statesOf(m KeySet) []State {
+	var out []State
+	add := func(list []State) {
+		for _, s := range list {
+			if !s.Empty() {
+				out = append(out, s)
+			}
+		}
+	}
+	if len(m) < len(v.States) {
+		for k := range m {
+			add(v.States[k])
+		}
+	} else {
+		for k, list := range v.States {
+			if m.Has(k) {
+				add(list)
+			}
+		}
+	}
+	slices.SortFunc(out, byAge)
+	return out
+}
+
+// State returns the authoritative state of owner's repository: the newest served one by any of
+// its maintainers. Of two that are equally old the one with the lower id wins (N-009).
+func (v View) State(owner PubKey) (State, bool) {
+	for _, s := range v.statesOf(v.Maintainers(owner)) {
+		if s.Shelf == Served {
+			return s, true
+		}
+	}
+	return State{}, false
+}
+
+// candidates returns the states that may authorise a push to owner's repository: the waiting ones
+// that are newer than the authoritative state, newest first, then the authoritative one itself
+// (G01-5xx, G01-310).
+func (v View) candidates(owner PubKey) []State {
+	all := v.statesOf(v.Maintainers(owner))
+	for i, s := range all {
+		if s.Shelf == Served {
+			return all[:i+1]
+		}
+	}
+	return all
+}
