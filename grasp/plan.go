@@ -1,6 +1,7 @@
 package grasp
 
 import (
+	"maps"
 	"slices"
 	"strings"
 )
@@ -49,7 +50,7 @@ func (v View) Wants() []OID {
 		}
 	}
 	for _, p := range v.Pulls {
-		if p.Shelf == Waiting && p.Tip != "" {
+		if p.Tip != "" {
 			set.Add(p.Tip)
 		}
 	}
@@ -101,7 +102,7 @@ type planner struct {
 	View
 	have OIDSet
 	sets map[PubKey]KeySet // maintainer sets, once computed
-	open KeySet // owners whose announcement is served once the plan is carried out
+	open KeySet            // owners whose announcement is served once the plan is carried out
 	plan Plan
 }
 
@@ -302,16 +303,10 @@ func (p *planner) releaseStates() {
 	slices.Sort(p.plan.Drop)
 }
 
-// pulls moves the refs of waiting pull requests and releases those whose commit is here
+// pulls moves the refs of pull requests and releases the waiting ones whose commit is here
 // (G01-703, G01-704, G01-705).
 func (p *planner) pulls(at map[PubKey]*Snapshot, edits map[PubKey][]RefChange) {
-	ids := make([]EventID, 0, len(p.Pulls))
-	for id, pull := range p.Pulls {
-		if pull.Shelf == Waiting {
-			ids = append(ids, id)
-		}
-	}
-	slices.Sort(ids)
+	ids := slices.Sorted(maps.Keys(p.Pulls))
 	for _, id := range ids {
 		pull := p.Pulls[id]
 		concerned := p.Concerned(pull)
@@ -325,11 +320,11 @@ func (p *planner) pulls(at map[PubKey]*Snapshot, edits map[PubKey][]RefChange) {
 			switch {
 			case here && is != pull.Tip:
 				edits[o] = append(edits[o], RefChange{ref, is, pull.Tip})
-			case !here && is != ZeroOID:
+			case !here && is != ZeroOID && pull.Shelf == Waiting:
 				edits[o] = append(edits[o], RefChange{ref, is, ZeroOID})
 			}
 		}
-		if here && len(concerned) > 0 {
+		if here && len(concerned) > 0 && pull.Shelf == Waiting {
 			p.plan.Release = append(p.plan.Release, id)
 		}
 	}

@@ -1,0 +1,251 @@
+package steward
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	"github.com/gitroost/gitroost/grasp"
+	"github.com/gitroost/gitroost/internal/fault"
+)
+
+// receiveDeletion takes an event of kind 5. It is kept and served whatever it names, and acts on
+// events of its own author only (N-031, N-032).
+func (s *Steward) receiveDeletion(ctx context.Context, e *Entry) (grasp.Verdict, news, error) {
+	author := grasp.PubKey(e.Event.PubKey)
+	c := Change{Put: e}
+	var ids []string // identifiers that the deletion may change
+	var olds []Entry // what it removes by id
+	for _, t := range e.Event.Tags {
+		if len(t) < 2 {
+			continue
+		}
+		switch t[0] {
+		case "e":
+			if id, ok := grasp.ParseEventID(t[1]); ok {
+				c.Tombs = append(c.Tombs, Tomb{By: author, ID: id})
+			}
+		case "a":
+			kind, rest, ok := strings.Cut(t[1], ":")
+			owner, d, ok2 := strings.Cut(rest, ":")
+			if !ok || !ok2 || owner != string(author) {
+				continue
+			}
+			c.Tombs = append(c.Tombs, Tomb{By: author, Coordinate: t[1], Until: int64(e.Event.CreatedAt)})
+			if kind == "30617" || kind == "30618" {
+				ids = append(ids, d)
+			}
+		}
+	}
+	for _, t := range c.Tombs {
+		if t.ID == "" {
+			continue
+		}
+		old, err := s.ledger.Event(ctx, t.ID)
+		if fault.Is(err, fault.NotFound) {
+			continue
+		}
+		if err != nil {
+			return 0, news{}, fault.Wrap("steward: deletion", err)
+		}
+		if old.Event.PubKey == e.Event.PubKey {
+			ids = append(ids, old.Subjects...)
+			olds = append(olds, old)
+		}
+	}
+	slices.Sort(ids)
+	ids = slices.Compact(ids)
+	return s.deleteUnderLocks(ctx, c, ids, olds)
+}
+
+// deleteUnderLocks commits a deletion while nothing else can happen to the identifiers that it
+// touches: a push that relies on a deleted state is refused from this moment on (N-034).
+func (s *Steward) deleteUnderLocks(ctx context.Context, c Change, ids []string, olds []Entry) (grasp.Verdict, news, error) {
+	for _, id := range ids { // sorted, so that two deletions cannot wait for each other
+		unlock, err := s.locks.Lock(ctx, id)
+		if err != nil {
+			return 0, news{}, fault.Wrap("steward: deletion", err)
+		}
+		defer unlock()
+	}
+	var gone []grasp.Addr
+	for _, id := range ids {
+		k, err := s.load(ctx, id)
+		if err != nil {
+			return 0, news{}, err
+		}
+		gone = append(gone, s.bury(k, &c)...)
+		c.Orphans = append(c.Orphans, s.orphaned(k, olds)...)
+		if c.Unsettled == "" {
+			c.Unsettled = id
+		} else if _, err := s.ledger.Commit(ctx, Change{Unsettled: id}); err != nil {
+			return 0, news{}, fault.Wrap("steward: deletion", err)
+		}
+	}
+	r, err := s.ledger.Commit(ctx, c)
+	for _, id := range ids {
+		s.known.drop(id)
+	}
+	if err != nil {
+		return 0, news{}, fault.Wrap("steward: deletion", err)
+	}
+	if r.Duplicate {
+		return grasp.Known, news{}, nil
+	}
+	ctx = context.WithoutCancel(ctx)
+	s.cfg.Tell(c.Put.Event, c.Put.Raw)
+	n := news{events: []Entry{*c.Put}}
+	for _, repo := range gone {
+		s.forget(ctx, repo)
+	}
+	for _, id := range ids {
+		more, err := s.settle(ctx, id, nil)
+		if err != nil {
+			s.log.Error("cannot settle after a deletion", "repo", id, "err", err)
+		}
+		n.merge(more)
+	}
+	return grasp.Accepted, n, nil
+}
+
+// bury says what the tombs of c do to the repositories of one identifier, and adds it to c. It
+// returns those whose files go at once: nothing was ever served of them (G01-901, G01-902).
+func (s *Steward) bury(k *known, c *Change) (gone []grasp.Addr) {
+	for owner, a := range k.view.Announcements {
+		h := k.view.Hosted[owner]
+		if h == grasp.NotHosted || h == grasp.Deleted || !covered(c.Tombs, a) {
+			continue
+		}
+		r := Repo{Addr: a.Addr, Hosting: grasp.NotHosted, Since: s.cfg.Now()}
+		if a.Shelf == grasp.Served {
+			r.Hosting = grasp.Deleted
+		} else {
+			gone = append(gone, a.Addr)
+			c.Drop = append(c.Drop, k.dependents(owner)...)
+		}
+		c.Repos = append(c.Repos, r)
+	}
+	return gone
+}
+
+// covered reports whether one of tombs deletes a.
+func covered(tombs []Tomb, a grasp.Announcement) bool {
+	return slices.ContainsFunc(tombs, func(t Tomb) bool {
+		return t.By == a.Addr.Owner && (t.ID == grasp.EventID(a.Event.ID) ||
+			t.Coordinate == a.Addr.Coordinate() && int64(a.Event.CreatedAt) <= t.Until)
+	})
+}
+
+// dependents returns the waiting states that nobody authorises once owner's repository is gone
+// (G01-901).
+func (k *known) dependents(owner grasp.PubKey) []grasp.EventID {
+	left := grasp.KeySet{}
+	for o, h := range k.view.Hosted {
+		if o != owner && h == grasp.Live {
+			for m := range k.view.Maintainers(o) {
+				left[m] = struct{}{}
+			}
+		}
+	}
+	var out []grasp.EventID
+	for author, list := range k.view.States {
+		if left.Has(author) {
+			continue
+		}
+		for _, st := range list {
+			if st.Shelf == grasp.Waiting {
+				out = append(out, st.ID)
+			}
+		}
+	}
+	return out
+}
+
+// orphaned starts the clock of the PR refs whose events are removed (G01-905).
+func (s *Steward) orphaned(k *known, removed []Entry) []Orphan {
+	var out []Orphan
+	for _, e := range removed {
+		if e.Event.Kind != grasp.KindPull && e.Event.Kind != grasp.KindPullUpdate {
+			continue
+		}
+		p, err := grasp.ParsePull(e.Event)
+		if err != nil {
+			continue
+		}
+		for _, owner := range k.view.Concerned(p) {
+			out = append(out, Orphan{
+				Repo: grasp.Addr{Owner: owner, ID: k.view.ID}, Event: p.ID,
+				Deadline: s.cfg.Now().Add(s.cfg.OrphanTTL),
+			})
+		}
+	}
+	return out
+}
+
+// receiveVanish takes an event of kind 62 that names this service: everything of its author up
+// to its created_at goes, and stays away (N-035).
+func (s *Steward) receiveVanish(ctx context.Context, e *Entry) (grasp.Verdict, news, error) {
+	named := false
+	for _, t := range e.Event.Tags {
+		if len(t) >= 2 && t[0] == "relay" && (t[1] == "ALL_RELAYS" || s.cfg.Site.ListsRelay(t[1])) {
+			named = true
+		}
+	}
+	if !named {
+		return 0, news{}, &grasp.Refusal{
+			Rule: "N-035", Prefix: grasp.Blocked,
+			Text: "a request to vanish must name this relay, or ALL_RELAYS, in a relay tag",
+		}
+	}
+	author := grasp.PubKey(e.Event.PubKey)
+	r, err := s.ledger.Commit(ctx, Change{
+		Put: e, Tombs: []Tomb{{By: author, Vanish: true, Until: int64(e.Event.CreatedAt)}},
+	})
+	if err != nil {
+		return 0, news{}, fault.Wrap("steward: vanish", err)
+	}
+	if r.Duplicate {
+		return grasp.Known, news{}, nil
+	}
+	ctx = context.WithoutCancel(ctx)
+	s.cfg.Tell(e.Event, e.Raw)
+	touched := map[string]bool{} // identifier → the author had a repository there
+	for _, old := range r.Removed {
+		for _, id := range old.Subjects {
+			touched[id] = touched[id] || old.Event.Kind == grasp.KindAnnouncement
+		}
+	}
+	for id, owned := range touched {
+		if err := s.vanishFrom(ctx, grasp.Addr{Owner: author, ID: id}, owned, r.Removed); err != nil {
+			s.log.Error("cannot settle after a request to vanish", "repo", id, "err", err)
+			s.dirty(id)
+		}
+	}
+	return grasp.Accepted, news{events: []Entry{*e}}, nil
+}
+
+func (s *Steward) vanishFrom(ctx context.Context, repo grasp.Addr, owned bool, removed []Entry) error {
+	unlock, err := s.locks.Lock(ctx, repo.ID)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	s.known.drop(repo.ID)
+	k, err := s.load(ctx, repo.ID)
+	if err != nil {
+		return err
+	}
+	if rows := s.orphaned(k, removed); len(rows) > 0 {
+		if _, err := s.commit(ctx, repo.ID, Change{Orphans: rows}); err != nil {
+			return err
+		}
+	}
+	if _, again := k.view.Announcements[repo.Owner]; owned && !again && k.view.Hosted[repo.Owner] != grasp.NotHosted {
+		if _, err := s.commit(ctx, repo.ID, Change{Repos: []Repo{{Addr: repo, Hosting: grasp.NotHosted}}}); err != nil {
+			return err
+		}
+		s.forget(ctx, repo)
+	}
+	_, err = s.settle(ctx, repo.ID, nil)
+	return err
+}

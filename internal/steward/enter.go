@@ -1,0 +1,248 @@
+package steward
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"maps"
+	"time"
+
+	"github.com/gitroost/gitroost/grasp"
+	"github.com/gitroost/gitroost/internal/fault"
+)
+
+// A Push is a push that was granted. Deliver carries it out; Close must always be called.
+type Push struct {
+	s       *Steward
+	id      string
+	repo    grasp.Addr
+	updates []grasp.RefChange // as asked for
+	grant   grasp.Grant
+	release func()
+	notes   []string
+}
+
+// Enter decides on a push before a byte of its pack is read. A *grasp.Refusal says no.
+func (s *Steward) Enter(ctx context.Context, repo grasp.Addr, updates []grasp.RefChange) (*Push, error) {
+	k, err := s.peek(ctx, repo.ID)
+	if err != nil {
+		return nil, err
+	}
+	grant, err := s.check(ctx, k, repo, updates)
+	if err != nil {
+		return nil, err
+	}
+	return &Push{
+		s: s, id: newPushID(), repo: repo, updates: updates, grant: grant,
+		release: s.hold(grant.Relies()),
+	}, nil
+}
+
+// check asks the rules about a push, from what is known now.
+func (s *Steward) check(ctx context.Context, k *known, repo grasp.Addr, updates []grasp.RefChange) (grasp.Grant, error) {
+	view := k.view
+	var pulls []grasp.EventID
+	for _, u := range updates {
+		if id, ok := u.Ref.Pull(); ok {
+			pulls = append(pulls, id)
+		}
+	}
+	if len(pulls) > s.cfg.MaxPullRefs {
+		return grasp.Grant{}, fault.Errorf(fault.TooLarge, "steward: enter", "%d PR refs in one push, at most %d are accepted", len(pulls), s.cfg.MaxPullRefs)
+	}
+	if len(pulls) > 0 {
+		view.Pulls = maps.Clone(view.Pulls)
+		view.Foreign = make(map[grasp.EventID]struct{})
+		for _, id := range pulls {
+			if err := s.identify(ctx, &view, id); err != nil {
+				return grasp.Grant{}, err
+			}
+		}
+	}
+	snap, err := s.vault.Refs(ctx, repo)
+	if err != nil {
+		return grasp.Grant{}, fault.Wrap("steward: enter", err)
+	}
+	grant, err := view.CheckPush(repo, snap.Refs, updates)
+	if err != nil {
+		return grant, err
+	}
+	return grant, s.roomForOrphans(k, view, repo, snap, grant)
+}
+
+// identify adds to view what is known of an event that a push names.
+func (s *Steward) identify(ctx context.Context, view *grasp.View, id grasp.EventID) error {
+	if _, ok := view.Pulls[id]; ok {
+		return nil
+	}
+	e, err := s.ledger.Event(ctx, id)
+	if fault.Is(err, fault.NotFound) {
+		return nil
+	}
+	if err != nil {
+		return fault.Wrap("steward: enter", err)
+	}
+	if e.Event.Kind == grasp.KindPull || e.Event.Kind == grasp.KindPullUpdate {
+		if p, err := grasp.ParsePull(e.Event); err == nil {
+			p.Shelf = e.Shelf
+			view.Pulls[id] = p
+			return nil
+		}
+	}
+	view.Foreign[id] = struct{}{}
+	return nil
+}
+
+// roomForOrphans bounds the PR refs that wait for their event in one repository (H-254).
+func (s *Steward) roomForOrphans(k *known, view grasp.View, repo grasp.Addr, snap *grasp.Snapshot, g grasp.Grant) error {
+	fresh := 0
+	for _, id := range g.Pulls {
+		_, accepted := view.Pulls[id]
+		_, there := snap.Refs[grasp.PullRef(id)]
+		if !accepted && !there {
+			fresh++
+		}
+	}
+	if fresh == 0 {
+		return nil
+	}
+	for _, o := range k.orphans {
+		if o.Repo == repo {
+			fresh++
+		}
+	}
+	if fresh > s.cfg.MaxOrphanRefs {
+		return fault.Errorf(fault.TooLarge, "steward: enter", "%d PR refs of this repository wait for their event already; publish it, or try again in 20 minutes", s.cfg.MaxOrphanRefs)
+	}
+	return nil
+}
+
+// ID is the short name of the push, for people and logs.
+func (p *Push) ID() string { return p.id }
+
+// Noop reports that every update is true already, so that no pack is needed (H-249).
+func (p *Push) Noop() bool { return len(p.grant.Updates) == 0 }
+
+// Notes are lines for the person who pushed, after Deliver.
+func (p *Push) Notes() []string { return p.notes }
+
+// Close ends the push. What it relied on may be let go again.
+func (p *Push) Close() { p.release() }
+
+// Deliver reads the pack, moves the refs and settles. pack is nil if none was sent. When it
+// returns without an error, the push and all that follows from it is durable and visible
+// (G01-601, H-248). ctx may end it only until the refs begin to move.
+func (p *Push) Deliver(ctx context.Context, pack io.Reader, progress func(line string)) error {
+	if p.Noop() {
+		return nil
+	}
+	s := p.s
+	arrived := s.land(p.repo.ID)
+	defer arrived()
+	marked := make(chan error, 1)
+	go func() { // beside the pack: after a crash, this identifier is settled first
+		_, err := s.ledger.Commit(context.WithoutCancel(ctx), Change{Unsettled: p.repo.ID})
+		marked <- err
+	}()
+	q, err := p.ingest(ctx, pack, progress)
+	if merr := <-marked; err == nil && merr != nil {
+		err = fault.Wrap("steward: deliver", merr)
+	}
+	if q != nil {
+		defer q.Discard()
+	}
+	if err != nil {
+		return err
+	}
+
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Minute)
+	defer cancel()
+	unlock, err := s.locks.Lock(ctx, p.repo.ID)
+	if err != nil {
+		return fault.Wrap("steward: deliver", err)
+	}
+	n, err := p.landLocked(ctx, q, arrived)
+	unlock()
+	if err != nil {
+		return err
+	}
+	s.revive(ctx, n)
+	return nil
+}
+
+// ingest brings the pack into quarantine and checks that it is complete. No lock is held: a slow
+// pusher blocks nobody.
+func (p *Push) ingest(ctx context.Context, pack io.Reader, progress func(string)) (Quarantine, error) {
+	creates := false
+	for _, u := range p.grant.Updates {
+		creates = creates || !u.New.IsZero()
+	}
+	if !creates {
+		return nil, nil // deletions only: whatever was sent is not looked at
+	}
+	if pack == nil {
+		return nil, fault.E(fault.Invalid, "steward: deliver", "the push creates refs but carries no pack")
+	}
+	opt := IngestOptions{MaxBytes: p.s.cfg.MaxPack, MaxObjects: p.s.cfg.MaxObjects, Progress: progress}
+	if p.grant.State.ID == "" {
+		opt.MaxBytes = p.s.cfg.MaxPullPack
+	}
+	q, err := p.s.vault.Ingest(ctx, p.repo, pack, opt)
+	if err != nil {
+		return nil, fault.Wrap("steward: ingest", err)
+	}
+	if err := q.Check(ctx, p.grant.Updates); err != nil {
+		return q, fault.Wrap("steward: check", err)
+	}
+	return q, nil
+}
+
+// landLocked decides once more, under the lock: what authorised the push may have changed while
+// its bytes flowed. Then it moves the refs and settles.
+func (p *Push) landLocked(ctx context.Context, q Quarantine, arrived func()) (news, error) {
+	s := p.s
+	k, err := s.load(ctx, p.repo.ID)
+	if err != nil {
+		return news{}, err
+	}
+	if h := k.view.Hosted[p.repo.Owner]; h != grasp.Live && h != grasp.Withdrawn {
+		return news{}, fault.E(fault.Gone, "steward: deliver", "the repository was deleted while you pushed")
+	}
+	grant, err := s.check(ctx, k, p.repo, p.updates)
+	if err != nil {
+		return news{}, err
+	}
+	if q != nil {
+		if err := q.Admit(ctx); err != nil {
+			return news{}, fault.Wrap("steward: admit", err)
+		}
+	}
+	if len(grant.Updates) > 0 {
+		if err := s.vault.Apply(ctx, p.repo, grant.Updates, ""); err != nil {
+			return news{}, fault.Wrap("steward: move refs", err)
+		}
+	}
+	arrived()
+	n, err := s.settle(ctx, p.repo.ID, nil)
+	if err != nil {
+		return n, err
+	}
+	p.notes = append(p.notes, p.note(ctx, grant))
+	return n, nil
+}
+
+// note says what the push did, in one line.
+func (p *Push) note(ctx context.Context, g grasp.Grant) string {
+	line := "push " + p.id
+	if g.State.ID == "" {
+		return line
+	}
+	if k, err := p.s.load(ctx, p.repo.ID); err == nil {
+		for _, st := range k.view.States[g.State.Author] {
+			if st.ID == g.State.ID && st.Shelf == grasp.Waiting {
+				return fmt.Sprintf("%s · state %s waits for the rest of its refs", line, g.State.ID.Short())
+			}
+		}
+	}
+	return fmt.Sprintf("%s · state %s applied", line, g.State.ID.Short())
+}

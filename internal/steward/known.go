@@ -1,0 +1,195 @@
+package steward
+
+import (
+	"context"
+	"maps"
+	"sync"
+
+	"github.com/gitroost/gitroost/grasp"
+	"github.com/gitroost/gitroost/internal/fault"
+)
+
+// known is the parsed form of the Facts about one identifier. It is not changed once it was
+// handed out.
+type known struct {
+	view    grasp.View
+	entries map[grasp.EventID]Entry
+	repos   map[grasp.PubKey]Repo
+	orphans []Orphan
+}
+
+// parse turns facts into what the rules are asked with. Events that no longer parse are left out:
+// they were stored by an older program, and say nothing that this one understands.
+func (s *Steward) parse(id string, f Facts) *known {
+	k := &known{
+		view: grasp.View{
+			ID:            id,
+			Announcements: make(map[grasp.PubKey]grasp.Announcement),
+			States:        make(map[grasp.PubKey][]grasp.State),
+			Pulls:         make(map[grasp.EventID]grasp.Pull),
+			Hosted:        make(map[grasp.PubKey]grasp.Hosting),
+		},
+		entries: make(map[grasp.EventID]Entry, len(f.Entries)),
+		repos:   make(map[grasp.PubKey]Repo, len(f.Repos)),
+		orphans: f.Orphans,
+	}
+	for _, r := range f.Repos {
+		k.repos[r.Addr.Owner] = r
+		k.view.Hosted[r.Addr.Owner] = r.Hosting
+	}
+	for _, e := range f.Entries {
+		if !s.add(k, e) {
+			s.log.Warn("stored event no longer parses", "event", e.Event.ID, "repo", id)
+		}
+	}
+	return k
+}
+
+// add puts one event into k, which must not have been handed out yet.
+func (s *Steward) add(k *known, e Entry) bool {
+	id := grasp.EventID(e.Event.ID)
+	switch e.Event.Kind {
+	case grasp.KindAnnouncement:
+		a, err := s.cfg.Site.Announcement(e.Event)
+		if err != nil || a.Addr.ID != k.view.ID {
+			return false
+		}
+		a.Shelf = e.Shelf
+		// A newer one may wait beside the served one that it will replace.
+		if was, ok := k.view.Announcements[a.Addr.Owner]; !ok || older(was.Event, e.Event) {
+			k.view.Announcements[a.Addr.Owner] = a
+		}
+	case grasp.KindState:
+		st, err := grasp.ParseState(e.Event)
+		if err != nil || st.Repo != k.view.ID {
+			return false
+		}
+		st.Shelf = e.Shelf
+		k.view.States[st.Author] = append(k.view.States[st.Author], st)
+	case grasp.KindPull, grasp.KindPullUpdate:
+		p, err := grasp.ParsePull(e.Event)
+		if err != nil {
+			return false
+		}
+		p.Shelf = e.Shelf
+		k.view.Pulls[id] = p
+	default:
+		return false
+	}
+	k.entries[id] = e
+	return true
+}
+
+// with returns a copy of k that also knows e and, if it is set, repo.
+func (s *Steward) with(k *known, e Entry, repo *Repo) *known {
+	c := &known{view: k.view, entries: maps.Clone(k.entries), repos: maps.Clone(k.repos), orphans: k.orphans}
+	c.view.Announcements = maps.Clone(k.view.Announcements)
+	c.view.States = maps.Clone(k.view.States)
+	if st := c.view.States[grasp.PubKey(e.Event.PubKey)]; st != nil {
+		c.view.States[grasp.PubKey(e.Event.PubKey)] = st[:len(st):len(st)]
+	}
+	c.view.Pulls = maps.Clone(k.view.Pulls)
+	c.view.Hosted = maps.Clone(k.view.Hosted)
+	if repo != nil {
+		c.repos[repo.Addr.Owner] = *repo
+		c.view.Hosted[repo.Addr.Owner] = repo.Hosting
+	}
+	s.add(c, e)
+	return c
+}
+
+// load returns what is known of an identifier. The caller holds its lock.
+func (s *Steward) load(ctx context.Context, id string) (*known, error) {
+	if k, ok := s.known.get(id); ok {
+		return k, nil
+	}
+	f, err := s.ledger.View(ctx, id)
+	if err != nil {
+		return nil, fault.Wrap("steward: load", err)
+	}
+	k := s.parse(id, f)
+	s.known.put(id, k, k.weight())
+	return k, nil
+}
+
+// peek returns what is known of an identifier, without its lock if that can be avoided.
+func (s *Steward) peek(ctx context.Context, id string) (*known, error) {
+	if k, ok := s.known.get(id); ok {
+		return k, nil
+	}
+	unlock, err := s.locks.Lock(ctx, id)
+	if err != nil {
+		return nil, fault.Wrap("steward: peek", err)
+	}
+	defer unlock()
+	return s.load(ctx, id)
+}
+
+// commit writes c and forgets what was known of id. The caller holds the lock of id.
+func (s *Steward) commit(ctx context.Context, id string, c Change) (Receipt, error) {
+	r, err := s.ledger.Commit(ctx, c)
+	// Whether or not it was written: the next look asks the ledger.
+	s.known.drop(id)
+	return r, err
+}
+
+// weight estimates what k costs to keep, in refs.
+func (k *known) weight() int {
+	w := len(k.entries)
+	for _, list := range k.view.States {
+		for _, st := range list {
+			w += len(st.Refs)
+		}
+	}
+	return w
+}
+
+// cache is a map bounded by the weight of its values. What it drops when full is arbitrary.
+type cache[K comparable, V any] struct {
+	mu    sync.RWMutex
+	m     map[K]weighed[V]
+	max   int // total weight
+	total int
+}
+
+type weighed[V any] struct {
+	v V
+	w int
+}
+
+func (c *cache[K, V]) get(k K) (V, bool) {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	e, ok := c.m[k]
+	return e.v, ok
+}
+
+func (c *cache[K, V]) put(k K, v V, weight int) {
+	weight += 10 // what the smallest value costs
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.m == nil {
+		c.m = make(map[K]weighed[V])
+	}
+	c.total -= c.m[k].w
+	delete(c.m, k)
+	if weight > c.max {
+		return
+	}
+	for old, e := range c.m {
+		if c.total+weight <= c.max {
+			break
+		}
+		c.total -= e.w
+		delete(c.m, old)
+	}
+	c.m[k] = weighed[V]{v, weight}
+	c.total += weight
+}
+
+func (c *cache[K, V]) drop(k K) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.total -= c.m[k].w
+	delete(c.m, k)
+}
