@@ -1,0 +1,228 @@
+// Package config is all that an operator may set: one struct, one table that gives every setting
+// its name, default, reason and limits, and the four places a value may come from.
+//
+// A flag beats the environment, the environment beats the file, the file beats the default, and
+// a setting has one name in all of them: limits.max_push, --limits.max-push,
+// GITROOST_LIMITS_MAX_PUSH. Every fault is reported at once, in the file with line and column.
+// The reference page and the annotated example file are printed from the same table.
+//
+// The package refuses to know what the rooms do with the values: it parses, bounds and explains.
+package config
+
+import (
+	"net"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/gitroost/gitroost/grasp"
+)
+
+// A Config is what is in force. Take one from Load or Default; sizes are in bytes.
+type Config struct {
+	Listen    string   // host:port of the public listener; port 0 lets the system choose
+	Domain    string   // host[:port] under which clients know this server, optionally with http:// or https://; "" follows Listen
+	Aliases   []string // further host[:port] that count as this server
+	Data      string   // folder of the database and the repositories
+	Ephemeral bool     // keep the data in a temporary folder and delete it at the end
+
+	Name        string
+	Description string
+	Owner       grasp.PubKey // the operator's key, or ""
+	Contact     string
+	Icon        string // URL, or ""
+
+	TrustedProxies []netip.Prefix // whose X-Forwarded-For is believed
+	Shutdown       time.Duration  // how long pushes and clones may finish after a stop was asked for
+
+	Admin     Admin
+	Git       Git
+	Log       Log
+	Purgatory Purgatory
+	Repos     Repos
+	Limits    Limits
+}
+
+// Admin is the second listener, for the operator's eyes.
+type Admin struct {
+	Listen string // host:port of /metrics; "" is off
+}
+
+// Git says which git runs and how much of it at a time.
+type Git struct {
+	Path      string // program name or path
+	Serving   int    // processes that answer fetches; 0 means two per core
+	Receiving int    // processes that take packs; 0 means two per core
+}
+
+// Log says what is written about the work.
+type Log struct {
+	Level  string // debug, info, warn, error
+	Format string // auto, text, json
+}
+
+// Purgatory bounds how long events and refs wait for their other half.
+type Purgatory struct {
+	TTL       time.Duration // G01-402
+	OrphanTTL time.Duration // G01-707
+}
+
+// Repos says how long repositories outlive their announcement.
+type Repos struct {
+	WithdrawnGrace time.Duration // G01-115
+	DeletedGrace   time.Duration // G01-902
+}
+
+// Limits bound every input. Counts are at least 1 unless their setting says that 0 means something.
+type Limits struct {
+	StateEvent      int64 // bytes of one event of kind 30618
+	Event           int64 // bytes of any other event
+	Message         int64 // bytes of one WebSocket message
+	SendQueue       int64 // bytes that may wait for one slow reader
+	Subscriptions   int   // per connection
+	Filters         int   // per REQ
+	FilterValues    int   // per list of a filter
+	QueryResults    int   // events in one answer
+	EventsPerMinute int   // per connection
+	EventBurst      int   // per connection
+	Connections     int   // WebSockets in all
+	AddressConns    int   // WebSockets of one address
+
+	MaxPush        int64 // bytes of a pack
+	MaxPRPush      int64 // bytes of a pack that carries only PR refs
+	PushObjects    int   // objects in a pack
+	PushCommands   int   // ref updates in one push
+	CommandSection int64 // bytes of the command list
+	FetchRequest   int64 // bytes of a fetch request, inflated
+	Drain          int64 // bytes of a refused push that are read and thrown away
+	DrainTime      time.Duration
+	PushTime       time.Duration
+
+	WaitingPerKey     int
+	WaitingPerAddress int
+	Waiting           int
+	NewRepos          int // per hour and network
+	Maintainers       int // of one repository
+
+	Header        int64 // bytes of an HTTP header block
+	HeaderTimeout time.Duration
+	Idle          time.Duration // without a byte, on git routes
+	SocketIdle    time.Duration // without a word, on WebSockets
+	Keepalive     time.Duration // between two requests of one connection
+}
+
+// Default returns the configuration of somebody who set nothing.
+func Default() Config {
+	var c Config
+	for _, s := range c.settings() {
+		if err := s.set(s.Default); err != nil {
+			panic("config: default of " + s.Name + ": " + err.Error()) // a test walks the table
+		}
+	}
+	return c
+}
+
+// Public returns the URL by which people reach this server, without a trailing slash. bound is
+// the address that the listener really has; it matters while Domain is not set. A listener on
+// every interface is called localhost: 0.0.0.0 is no address to give to anybody.
+func (c Config) Public(bound string) string {
+	scheme, authority := splitDomain(c.Domain)
+	if authority == "" {
+		authority = readable(bound)
+	}
+	if scheme == "" {
+		scheme = "https"
+		if local(authority) {
+			scheme = "http"
+		}
+	}
+	return scheme + "://" + authority
+}
+
+// RelayURL is Public as a WebSocket address: wss://host or ws://host.
+func (c Config) RelayURL(bound string) string {
+	return "ws" + strings.TrimPrefix(c.Public(bound), "http")
+}
+
+// Authorities returns every host[:port] that counts as this server: the public one first, then
+// the aliases. A server that is known by a loopback address is known by its other names too
+// (G01-102).
+func (c Config) Authorities(bound string) []string {
+	_, public, _ := strings.Cut(c.Public(bound), "://")
+	out := []string{public}
+	add := func(a string) {
+		for _, have := range out {
+			if strings.EqualFold(have, a) {
+				return
+			}
+		}
+		out = append(out, a)
+	}
+	for _, a := range c.Aliases {
+		_, a = splitDomain(a)
+		add(a)
+	}
+	if host, port := splitPort(public); loopback(host) {
+		for _, twin := range []string{"127.0.0.1", "localhost", "[::1]"} {
+			if port != "" {
+				twin += ":" + port
+			}
+			add(twin)
+		}
+	}
+	return out
+}
+
+// OnlyHere reports whether nobody but this computer can reach the public listener.
+func (c Config) OnlyHere() bool {
+	host, _ := splitPort(c.Listen)
+	return loopback(host)
+}
+
+func splitDomain(s string) (scheme, authority string) {
+	if scheme, rest, ok := strings.Cut(s, "://"); ok {
+		return scheme, strings.TrimSuffix(rest, "/")
+	}
+	return "", strings.TrimSuffix(s, "/")
+}
+
+func readable(bound string) string {
+	host, port := splitPort(bound)
+	if ip, err := netip.ParseAddr(strings.Trim(host, "[]")); host == "" || err == nil && ip.IsUnspecified() {
+		host = "localhost"
+	}
+	if port == "" || port == "80" {
+		return host
+	}
+	return host + ":" + port
+}
+
+// splitPort is net.SplitHostPort that keeps the brackets of IPv6 and does not insist on a port.
+func splitPort(s string) (host, port string) {
+	h, p, err := net.SplitHostPort(s)
+	if err != nil {
+		return s, ""
+	}
+	if strings.Contains(h, ":") {
+		h = "[" + h + "]"
+	}
+	return h, p
+}
+
+func loopback(host string) bool {
+	if strings.EqualFold(host, "localhost") {
+		return true
+	}
+	ip, err := netip.ParseAddr(strings.Trim(host, "[]"))
+	return err == nil && ip.IsLoopback()
+}
+
+// local reports whether no certificate can be had for authority: plain addresses and localhost.
+func local(authority string) bool {
+	host, _ := splitPort(authority)
+	if loopback(host) {
+		return true
+	}
+	_, err := netip.ParseAddr(strings.Trim(host, "[]"))
+	return err == nil
+}

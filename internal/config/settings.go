@@ -1,0 +1,153 @@
+package config
+
+import "time"
+
+// A Setting is one row of the table: what a value is called, what it is for, and what it may be.
+type Setting struct {
+	Name    string // dotted: "limits.max_push"
+	Default string // as one would write it
+	Doc     string // a sentence or two: what it does and why one would change it
+	Unit    string // "bytes", "duration", "list", … ; for the reference
+	Limit   string // what is accepted, in words
+
+	list bool
+	flag bool // a boolean: --name alone means true
+	set  func(string) error
+	get  func() string
+}
+
+// Flag returns the name of the setting on the command line, without dashes in front.
+func (s Setting) Flag() string { return dashed(s.Name) }
+
+// Env returns the name of the setting in the environment.
+func (s Setting) Env() string { return envPrefix + upper(s.Name) }
+
+// Value returns what is in force, as one would write it.
+func (s Setting) Value() string { return s.get() }
+
+// Settings returns the table, bound to c: Value reads from c.
+func (c *Config) Settings() []Setting { return c.settings() }
+
+const day = 24 * time.Hour
+
+// settings is the only place that knows the names. The order is that of the reference.
+func (c *Config) settings() []Setting {
+	l := &c.Limits
+	return []Setting{
+		text(&c.Listen, "listen", "127.0.0.1:7334", hostport,
+			"Where git, the relay and the pages listen. The default is reached from this computer only. Port 0 lets the system choose."),
+		text(&c.Domain, "domain", "", authority,
+			"The host[:port] by which the world knows this server; announcements must name it. Left empty it follows `listen`. Begin it with http:// if there is no TLS in front; otherwise names get https:// and addresses http://."),
+		texts(&c.Aliases, "aliases", authority,
+			"Further host[:port] that count as this server, for example an old domain or an onion address."),
+		text(&c.Data, "data", "./gitroost-data", notEmpty,
+			"The folder of the database and of the repositories. It is made if it is missing. Use a local disk: the database does not work over NFS."),
+		boolean(&c.Ephemeral, "ephemeral", "false",
+			"Keep everything in a temporary folder and delete it at the end. For trying things and for tests."),
+		text(&c.Name, "name", "gitroost", notEmpty,
+			"What the server calls itself on its pages and in its NIP-11 document."),
+		text(&c.Description, "description", "Git repositories whose refs are signed by their maintainers.", notEmpty,
+			"One or two sentences about the server, for its pages and its NIP-11 document."),
+		key(&c.Owner, "owner",
+			"The operator's public key, npub or hex. It is shown in the NIP-11 document and gives no rights by itself."),
+		text(&c.Contact, "contact", "", anything,
+			"How to reach the operator: a mail address or a URL. Shown to people who are refused."),
+		text(&c.Icon, "icon", "", webURL,
+			"URL of a picture for clients that show one (NIP-11)."),
+		prefixes(&c.TrustedProxies, "trusted_proxies",
+			"The address ranges of the reverse proxies in front. Only they are believed when they say who the visitor is; without them, limits per address fall on the proxy."),
+		duration(&c.Shutdown, "shutdown", "30s", 0, time.Hour,
+			"How long pushes and clones may finish once a stop was asked for. Keep the service manager's own limit longer."),
+
+		text(&c.Admin.Listen, "admin.listen", "", optional(hostport),
+			"Where /metrics is served, for example 127.0.0.1:7335. Empty is off. It has no password: do not open it to the world."),
+
+		text(&c.Git.Path, "git.path", "git", notEmpty,
+			"The git program, 2.39.5 or newer."),
+		count(&c.Git.Serving, "git.serving", "0", 0, 1024,
+			"How many git processes may answer fetches at a time. 0 means two per core."),
+		count(&c.Git.Receiving, "git.receiving", "0", 0, 1024,
+			"How many git processes may take in packs at a time. 0 means two per core."),
+
+		choice(&c.Log.Level, "log.level", "info", []string{"debug", "info", "warn", "error"},
+			"The least important line that is written. Info has one line for every change of state."),
+		choice(&c.Log.Format, "log.format", "auto", []string{"auto", "text", "json"},
+			"How lines are written; auto is text on a terminal and JSON elsewhere."),
+
+		duration(&c.Purgatory.TTL, "purgatory.ttl", "30m", time.Minute, day,
+			"How long an event waits for its git data before it is let go."),
+		duration(&c.Purgatory.OrphanTTL, "purgatory.orphan_ttl", "20m", time.Minute, day,
+			"How long a ref under refs/nostr/ waits for its event before it is removed."),
+
+		duration(&c.Repos.WithdrawnGrace, "repos.withdrawn_grace", "30d", 0, 3650*day,
+			"How long a repository can still be read after its owner stopped naming this server."),
+		duration(&c.Repos.DeletedGrace, "repos.deleted_grace", "90d", 0, 3650*day,
+			"How long the data of a deleted repository is kept, unserved, in case its owner announces it again."),
+
+		size(&l.StateEvent, "limits.state_event", "1 MiB", 16<<10, 16<<20,
+			"The largest state event (kind 30618). A state names every branch and tag: about 100 bytes each."),
+		size(&l.Event, "limits.event", "256 KiB", 4<<10, 16<<20,
+			"The largest event of any other kind. Patches are the big ones."),
+		size(&l.Message, "limits.message", "4 MiB", 64<<10, 64<<20,
+			"The largest WebSocket message. Larger than the events, because filters with thousands of values travel in one."),
+		size(&l.SendQueue, "limits.send_queue", "8 MiB", 64<<10, 256<<20,
+			"How much may wait for one slow reader before its connection is closed. At least one message must fit."),
+		count(&l.Subscriptions, "limits.subscriptions", "200", 1, 10000,
+			"Open subscriptions of one connection."),
+		count(&l.Filters, "limits.filters", "20", 1, 1000,
+			"Filters in one REQ. Clients ask for many repositories at once."),
+		count(&l.FilterValues, "limits.filter_values", "2000", 1, 100000,
+			"Values in one list of a filter."),
+		count(&l.QueryResults, "limits.query_results", "500", 1, 100000,
+			"Events in one answer, whatever a filter asks for. Clients expect at least 500."),
+		count(&l.EventsPerMinute, "limits.events_per_minute", "120", 1, 100000,
+			"Events that one connection may publish in a minute, in the long run."),
+		count(&l.EventBurst, "limits.event_burst", "60", 1, 100000,
+			"Events that one connection may publish at once."),
+		count(&l.Connections, "limits.connections", "2000", 1, 1000000,
+			"Open WebSockets in all. Each needs a file descriptor."),
+		count(&l.AddressConns, "limits.address_connections", "100", 1, 1000000,
+			"Open WebSockets of one address."),
+
+		size(&l.MaxPush, "limits.max_push", "2 GiB", 1<<20, 1<<40,
+			"The largest pack in a push. The pusher is told this number when a push is over it."),
+		size(&l.MaxPRPush, "limits.max_pr_push", "256 MiB", 1<<16, 1<<40,
+			"The largest pack in a push of PR refs only: anybody may push those."),
+		count(&l.PushObjects, "limits.push_objects", "5000000", 1, 1<<31-1,
+			"Objects in one pack."),
+		count(&l.PushCommands, "limits.push_commands", "10000", 1, 1000000,
+			"Refs that one push may change."),
+		size(&l.CommandSection, "limits.command_section", "4 MiB", 64<<10, 64<<20,
+			"The list of ref changes at the head of a push."),
+		size(&l.FetchRequest, "limits.fetch_request", "8 MiB", 64<<10, 256<<20,
+			"What a client may ask for in one fetch, after decompression."),
+		size(&l.Drain, "limits.drain", "2 GiB", 0, 1<<40,
+			"How much of a refused push is read and thrown away, so that git gets to see the reason. What is larger is cut off and the reason is lost."),
+		duration(&l.DrainTime, "limits.drain_time", "5m", time.Second, time.Hour,
+			"How long a refused push is read for."),
+		duration(&l.PushTime, "limits.push_time", "60m", time.Minute, day,
+			"How long one push or clone may take in all."),
+
+		count(&l.WaitingPerKey, "limits.waiting_per_key", "100", 1, 1000000,
+			"Events of one key that may wait for their git data."),
+		count(&l.WaitingPerAddress, "limits.waiting_per_address", "1000", 1, 1000000,
+			"Events from one network (/24 or /48) that may wait for their git data."),
+		count(&l.Waiting, "limits.waiting", "50000", 1, 10000000,
+			"Events that may wait for their git data in all."),
+		count(&l.NewRepos, "limits.new_repos", "600", 1, 1000000,
+			"New repositories per hour from one network (/24 or /48)."),
+		count(&l.Maintainers, "limits.maintainers", "1000", 1, 100000,
+			"Maintainers of one repository, whoever named them. There is no limit to how deep the naming goes."),
+
+		size(&l.Header, "limits.header", "16 KiB", 4<<10, 1<<20,
+			"The header block of an HTTP request."),
+		duration(&l.HeaderTimeout, "limits.header_timeout", "10s", time.Second, time.Minute,
+			"How long a visitor may take to send the header block."),
+		duration(&l.Idle, "limits.idle", "60s", time.Second, time.Hour,
+			"How long a push or a clone may pass without a byte."),
+		duration(&l.SocketIdle, "limits.socket_idle", "2m", 10*time.Second, day,
+			"How long a WebSocket may be silent, answers to pings included."),
+		duration(&l.Keepalive, "limits.keepalive", "2m", time.Second, time.Hour,
+			"How long an HTTP connection is kept for the next request."),
+	}
+}

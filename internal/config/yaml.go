@@ -1,0 +1,219 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/parser"
+	"github.com/goccy/go-yaml/token"
+)
+
+// yaml reads the file. Only what a settings file needs is accepted: mappings of names to plain
+// values or lists of them. Anchors, aliases, tags and further documents are refused, because a
+// value should stand where one looks for it.
+func (l *loader) yaml(name string, data []byte) {
+	r := yamlReader{l: l, name: name, seen: map[string]int{}}
+	switch {
+	case len(data) > MaxFile:
+		l.fault(name, "is larger than %s; this is no configuration", FormatSize(MaxFile))
+		return
+	case !utf8.Valid(data):
+		l.fault(name, "is not UTF-8")
+		return
+	}
+	text := strings.TrimPrefix(string(data), "\ufeff")
+	r.lines = strings.Split(text, "\n")
+	file, err := parseYAML(text)
+	if err != nil {
+		r.syntax(err)
+		return
+	}
+	if len(file.Docs) > 1 {
+		at := file.Docs[1].Start
+		if at == nil {
+			at = file.Docs[1].GetToken()
+		}
+		r.fault(at, "the file holds several documents; only one is read")
+		return
+	}
+	for _, doc := range file.Docs {
+		if doc.Body != nil {
+			r.mapping("", doc.Body)
+		}
+	}
+}
+
+// parseYAML keeps a parser that stumbles over odd input from taking the program along.
+func parseYAML(text string) (f *ast.File, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("is not YAML that can be read: %v", p)
+		}
+	}()
+	return parser.ParseBytes([]byte(text), 0, parser.AllowDuplicateMapKey())
+}
+
+type yamlReader struct {
+	l     *loader
+	name  string
+	lines []string
+	seen  map[string]int // line of each name that was met
+}
+
+func (r *yamlReader) syntax(err error) {
+	var y yaml.Error
+	if errors.As(err, &y) && y.GetToken() != nil {
+		r.fault(y.GetToken(), "%s", y.GetMessage())
+		return
+	}
+	r.l.fault(r.name, "%v", err)
+}
+
+func (r *yamlReader) fault(t *token.Token, format string, args ...any) {
+	r.l.faults = append(r.l.faults, r.at(t, fmt.Sprintf(format, args...)))
+}
+
+func (r *yamlReader) at(t *token.Token, text string) Fault {
+	if t == nil || t.Position == nil {
+		return Fault{Where: r.name, Text: text}
+	}
+	p := t.Position
+	width := utf8.RuneCountInString(strings.TrimSpace(t.Origin))
+	if i := strings.IndexByte(strings.TrimSpace(t.Origin), '\n'); i >= 0 {
+		width = i
+	}
+	return Fault{
+		Where:   fmt.Sprintf("%s:%d:%d", r.name, p.Line, p.Column),
+		Text:    text,
+		Excerpt: excerpt(r.lines, p.Line, p.Column, width),
+	}
+}
+
+func (r *yamlReader) mapping(prefix string, n ast.Node) {
+	var values []*ast.MappingValueNode
+	switch n := n.(type) {
+	case *ast.MappingNode:
+		values = n.Values
+	case *ast.MappingValueNode:
+		values = []*ast.MappingValueNode{n}
+	case *ast.NullNode, *ast.CommentGroupNode:
+		return // a group whose every line is commented out
+	default:
+		if prefix == "" {
+			r.fault(n.GetToken(), "expected lines such as \"listen: 127.0.0.1:7334\"")
+		} else {
+			r.fault(n.GetToken(), "%q is a group of options; expected indented lines below it", strings.TrimSuffix(prefix, "."))
+		}
+		return
+	}
+	for _, v := range values {
+		r.entry(prefix, v)
+	}
+}
+
+func (r *yamlReader) entry(prefix string, v *ast.MappingValueNode) {
+	key := v.Key.GetToken()
+	if _, ok := v.Key.(*ast.StringNode); !ok {
+		r.fault(key, "expected the name of an option")
+		return
+	}
+	name := prefix + key.Value
+	if s, ok := r.l.names[name]; ok {
+		if first, twice := r.seen[name]; twice {
+			r.fault(key, "%q is set twice, first in line %d", name, first)
+			return
+		}
+		r.seen[name] = key.Position.Line
+		r.value(s, key, v.Value)
+		return
+	}
+	if r.group(name) {
+		if first, twice := r.seen[name]; twice {
+			r.fault(key, "%q is set twice, first in line %d", name, first)
+		}
+		r.seen[name] = key.Position.Line
+		r.mapping(name+".", v.Value)
+		return
+	}
+	in := ""
+	if prefix != "" {
+		in = fmt.Sprintf(" in %q", strings.TrimSuffix(prefix, "."))
+	}
+	r.fault(key, "unknown option %q%s%s", key.Value, in, suggest(name, r.candidates(prefix)))
+}
+
+func (r *yamlReader) group(name string) bool {
+	for _, n := range r.l.all {
+		if strings.HasPrefix(n, name+".") {
+			return true
+		}
+	}
+	return false
+}
+
+// candidates are the names to compare a misspelt one with: everything, and the groups.
+func (r *yamlReader) candidates(prefix string) []string {
+	out := append([]string(nil), r.l.all...)
+	if prefix == "" {
+		for _, n := range r.l.all {
+			if g, _, ok := strings.Cut(n, "."); ok {
+				out = append(out, g)
+			}
+		}
+	}
+	return out
+}
+
+func (r *yamlReader) value(s *Setting, key *token.Token, n ast.Node) {
+	var text string
+	switch n := n.(type) {
+	case *ast.SequenceNode:
+		if !s.list {
+			r.fault(n.GetToken(), "%s takes one value, not a list", s.Name)
+			return
+		}
+		items := make([]string, 0, len(n.Values))
+		for _, item := range n.Values {
+			one, ok := scalar(item)
+			if !ok || strings.Contains(one, ",") {
+				r.fault(item.GetToken(), "expected a plain value in the list %s", s.Name)
+				return
+			}
+			items = append(items, one)
+		}
+		text = strings.Join(items, ",")
+	default:
+		one, ok := scalar(n)
+		if !ok {
+			r.fault(n.GetToken(), "expected a plain value for %s", s.Name)
+			return
+		}
+		if _, null := n.(*ast.NullNode); null {
+			r.fault(key, "%s has no value; write \"\" for none, or comment the line out", s.Name)
+			return
+		}
+		text = one
+	}
+	at := n.GetToken()
+	if at == nil {
+		at = key
+	}
+	r.l.put(s.Name, text, fmt.Sprintf("%s:%d", r.name, key.Position.Line), r.at(at, ""))
+}
+
+// scalar returns a value as it was written: 010 stays 010, and yes stays yes.
+func scalar(n ast.Node) (string, bool) {
+	switch n := n.(type) {
+	case *ast.StringNode:
+		return n.Value, true
+	case *ast.LiteralNode:
+		return n.Value.Value, true
+	case *ast.IntegerNode, *ast.FloatNode, *ast.BoolNode, *ast.NullNode, *ast.InfinityNode, *ast.NanNode:
+		return n.GetToken().Value, true
+	}
+	return "", false
+}
