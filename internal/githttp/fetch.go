@@ -1,0 +1,120 @@
+package githttp
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"net/http"
+
+	"github.com/gitroost/gitroost/grasp"
+	"github.com/gitroost/gitroost/internal/fault"
+	"github.com/gitroost/gitroost/internal/gitwire"
+)
+
+// fetch answers POST git-upload-pack (H-221 to H-227).
+func (x *exchange) fetch(repo grasp.Addr) {
+	if !x.mediaType(gitwire.UploadPack, true) {
+		return
+	}
+	in, ok := x.decoded(gitwire.MaxFetch, "limit: the request is too large")
+	if !ok {
+		return
+	}
+	x.body.hurry(x.h.cfg.Section)
+	r := gitwire.NewReader(in, gitwire.MaxFetch)
+	var (
+		req  *gitwire.FetchRequest
+		refs *gitwire.LsRefs
+		err  error
+	)
+	if gitwire.ProtocolVersion(x.r.Header.Values("Git-Protocol")) == 2 {
+		var v2 *gitwire.V2Request
+		if v2, err = gitwire.ReadV2(r); err == nil {
+			req, refs = v2.Fetch, v2.LsRefs
+		}
+	} else {
+		req, err = gitwire.ReadFetch(r)
+	}
+	var no *grasp.Refusal
+	switch {
+	case errors.As(err, &no):
+		x.say(gitwire.AppendError(nil, no.Text))
+	case err != nil:
+		x.unread(err)
+	case refs != nil:
+		x.lsRefs(repo, refs)
+	case req == nil || len(req.Wants) == 0:
+		x.say(nil) // nothing asked, nothing said (check 53)
+	default:
+		x.pack(repo, req)
+	}
+}
+
+// say answers a fetch with b alone, when the client has ended its request.
+func (x *exchange) say(b []byte) {
+	if !x.body.drain(x.h.cfg.DrainBytes) {
+		x.w.Header().Set("Connection", "close")
+	}
+	x.whole(typeUploadResult, b)
+}
+
+func (x *exchange) lsRefs(repo grasp.Addr, q *gitwire.LsRefs) {
+	snap, err := x.h.desk.Refs(x.r.Context(), repo)
+	if err != nil {
+		x.fail(repo, err)
+		return
+	}
+	x.h.stats.LsRefs.Add(1)
+	x.say(q.AppendAnswer(nil, snap))
+}
+
+// pack lets git answer req. From an empty repository there is nothing to fetch, and it need not
+// even have a folder: the answer is the one that git would give.
+func (x *exchange) pack(repo grasp.Addr, req *gitwire.FetchRequest) {
+	snap, err := x.h.desk.Refs(x.r.Context(), repo)
+	if err != nil {
+		x.fail(repo, err)
+		return
+	}
+	if len(snap.Refs) == 0 {
+		x.say(gitwire.AppendNotOurRef(nil, string(req.Wants[0])))
+		return
+	}
+	release, err := x.h.fetches.take(x.r.Context())
+	if err != nil {
+		x.fail(repo, err)
+		return
+	}
+	defer release()
+	x.h.stats.Fetches.Add(1)
+
+	ctx, stop := context.WithTimeout(x.r.Context(), x.h.cfg.Wall)
+	defer stop()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	began := x.h.cfg.Now()
+	out := &stream{x: x, cancel: cancel}
+	err = x.h.git.UploadPack(ctx, repo, req.Version, bytes.NewReader(req.Append(nil)), out)
+	x.h.log.Debug("fetch", "repo", repo.String(), "wants", len(req.Wants), "haves", len(req.Haves),
+		"bytes", out.n, "took", x.h.cfg.Now().Sub(began), "err", err)
+	if err != nil {
+		x.h.stats.FetchErrors.Add(1)
+	}
+	var no *grasp.Refusal
+	switch {
+	case x.started:
+		// git has said what there was to say, its own ERR packets included (H-224). A reader that
+		// was cut short sees that the final flush is missing.
+	case err == nil:
+		x.begin(typeUploadResult, 0)
+	case errors.As(err, &no):
+		x.say(gitwire.AppendError(nil, no.Text))
+	case fault.Is(err, fault.Invalid), fault.Is(err, fault.TooLarge):
+		text, _ := fault.Message(err)
+		x.say(gitwire.AppendError(nil, text))
+	case x.r.Context().Err() != nil:
+		x.text(http.StatusServiceUnavailable, textStalled) // nobody is there to read it
+	default:
+		x.fail(repo, err)
+	}
+}
