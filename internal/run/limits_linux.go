@@ -1,0 +1,73 @@
+package run
+
+import (
+	"math"
+	"os"
+	"strconv"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// setLimits bounds the running process pid. It is best effort: a child that has ended already
+// needs none.
+func setLimits(pid int, l Limits) {
+	set := func(what int, n uint64) { unix.Prlimit(pid, what, &unix.Rlimit{Cur: n, Max: n}, nil) }
+	set(unix.RLIMIT_CORE, 0)
+	if l.Memory > 0 {
+		set(unix.RLIMIT_AS, l.Memory)
+	}
+	if l.FileSize > 0 {
+		set(unix.RLIMIT_FSIZE, l.FileSize)
+	}
+	if l.CPU > 0 {
+		raiseCPU(pid, l, 0)
+	}
+}
+
+// raiseCPU sets the processor time that pid may use after its input delivered sent bytes. Only the
+// soft limit: it is raised again and again.
+func raiseCPU(pid int, l Limits, sent int64) {
+	if l.CPU <= 0 {
+		return
+	}
+	budget := l.CPU + time.Duration(sent>>20)*l.CPUPerMiB
+	n := uint64((budget + time.Second - 1) / time.Second)
+	unix.Prlimit(pid, unix.RLIMIT_CPU, &unix.Rlimit{Cur: n, Max: unix.RLIM_INFINITY}, nil)
+}
+
+// waitExit returns when the child has exited, and leaves it unreaped: its number, which is its
+// group's too, is not given to anybody else meanwhile.
+func (p *process) waitExit() {
+	for {
+		err := unix.Waitid(unix.P_PID, p.cmd.Process.Pid, nil, unix.WEXITED|unix.WNOWAIT, nil)
+		if err != unix.EINTR {
+			return
+		}
+	}
+}
+
+// buffered returns how many bytes lie unread in the pipe that r is the end of.
+func buffered(r *os.File) int {
+	conn, err := r.SyscallConn()
+	if err != nil {
+		return 0
+	}
+	n := 0
+	conn.Control(func(fd uintptr) { n, _ = unix.IoctlGetInt(int(fd), unix.TIOCINQ) })
+	return n
+}
+
+// closeInherited keeps descriptors that this process was started with from reaching children.
+// Those it opens itself are close-on-exec from birth.
+func closeInherited() {
+	if unix.CloseRange(3, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC) == nil {
+		return
+	}
+	entries, _ := os.ReadDir("/proc/self/fd") // kernels before 5.11
+	for _, e := range entries {
+		if fd, err := strconv.Atoi(e.Name()); err == nil && fd > 2 {
+			unix.CloseOnExec(fd)
+		}
+	}
+}

@@ -1,0 +1,18 @@
+//go:build unix && !linux
+
+package run
+
+import "os"
+
+// Systems other than Linux are for development: children run there without limits, and what they
+// leave in their group is ended after they were reaped.
+
+func setLimits(int, Limits) {}
+
+func raiseCPU(int, Limits, int64) {}
+
+func (p *process) waitExit() { p.wait() }
+
+func buffered(*os.File) int { return 0 }
+
+func closeInherited() {}

@@ -1,0 +1,343 @@
+package run
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+const (
+	bufSize   = 64 << 10 // what a pipe holds
+	maxStderr = 64 << 10
+	maxLine   = 1 << 10
+)
+
+var buffers = sync.Pool{New: func() any { b := make([]byte, bufSize); return &b }}
+
+// A process is a started child and the three goroutines that serve it.
+type process struct {
+	cmd *exec.Cmd
+	c   Command
+
+	// inR is the child's end of its input. It is kept open here until the child is gone: what is
+	// left in it then was not read.
+	inR, inW   *os.File
+	outR, errR *os.File
+
+	closeIn, closeRd sync.Once
+	wait             func() error // reaps; the same answer every time
+
+	fed      chan struct{} // closed by feed
+	drained  chan struct{} // closed by drain
+	listened chan struct{} // closed by listen
+
+	// reads grows with each read of the output, and is odd while one waits.
+	reads atomic.Int64
+
+	// These belong to feed, drain and listen until their channels are closed.
+	sent     int64
+	surplus  bool // Stdin had more when the child was gone
+	readErr  error
+	writeErr error
+	stderr   []byte
+}
+
+func start(cmd *exec.Cmd, c Command) (p *process, err error) {
+	p = &process{cmd: cmd, c: c, fed: make(chan struct{}), drained: make(chan struct{}), listened: make(chan struct{})}
+	var own, childs []*os.File
+	defer func() {
+		for _, f := range childs {
+			f.Close()
+		}
+		if err != nil {
+			for _, f := range own {
+				f.Close()
+			}
+		}
+	}()
+	pipe := func() (r, w *os.File) {
+		if err != nil {
+			return nil, nil
+		}
+		r, w, err = os.Pipe()
+		return r, w
+	}
+	if c.Stdin != nil {
+		if p.inR, p.inW = pipe(); err == nil {
+			own = append(own, p.inR, p.inW)
+			cmd.Stdin = p.inR
+		}
+	}
+	if c.Stdout != nil {
+		r, w := pipe()
+		if err == nil {
+			p.outR, cmd.Stdout = r, w
+			own, childs = append(own, r), append(childs, w)
+		}
+	}
+	r, w := pipe()
+	if err != nil {
+		return nil, err
+	}
+	p.errR, cmd.Stderr = r, w
+	own, childs = append(own, r), append(childs, w)
+	if err = cmd.Start(); err != nil {
+		return nil, err
+	}
+	p.wait = sync.OnceValue(cmd.Wait)
+	setLimits(cmd.Process.Pid, c.Limits)
+	go p.feed()
+	go p.drain()
+	go p.listen()
+	return p, nil
+}
+
+// finish waits for the end, by itself or by ctx, and tells how it was.
+func (p *process) finish(ctx context.Context, term, kill time.Duration) (Result, error) {
+	pid := p.cmd.Process.Pid
+	exited := make(chan struct{})
+	go func() {
+		p.waitExit()
+		close(exited)
+	}()
+
+	ended := false
+	select {
+	case <-exited:
+	case <-ctx.Done():
+		ended = true
+		p.endInput()
+		p.stop(pid, exited, term, kill)
+	}
+	// The leader is dead but not reaped, so its number still belongs to the group: whatever it
+	// left behind can be killed without hitting a stranger.
+	syscall.Kill(-pid, syscall.SIGKILL)
+	unread := p.leftInPipe()
+	waitErr := p.wait()
+	took := p.cmd.ProcessState.UserTime() + p.cmd.ProcessState.SystemTime()
+	p.closeReader()
+
+	if !ended {
+		// The reader of a well-fed child is at its end or comes to it. Only the context ends
+		// the wait for one that is not.
+		select {
+		case <-p.fed:
+		case <-ctx.Done():
+			ended = true
+			p.endInput()
+		}
+	}
+	if ended {
+		timer := time.NewTimer(kill)
+		select {
+		case <-p.fed:
+		case <-timer.C:
+		}
+		timer.Stop()
+	}
+	p.awaitOutput(term)
+
+	res := Result{Stderr: string(p.stderr), Took: took}
+	select {
+	case <-p.fed:
+		res.Sent, res.Unread = p.sent, unread > 0 || p.surplus
+	default:
+		return res, context.Cause(ctx) // its Stdin hangs; nothing of it is looked at any more
+	}
+	switch {
+	case ended:
+		return res, context.Cause(ctx)
+	case p.readErr != nil:
+		return res, &ReadError{p.readErr}
+	case p.writeErr != nil:
+		return res, &WriteError{p.writeErr}
+	case waitErr != nil:
+		e := &ExitError{Kind: p.c.Kind, Code: p.cmd.ProcessState.ExitCode(), Stderr: res.Stderr}
+		if ws, ok := p.cmd.ProcessState.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
+			e.Signal = ws.Signal()
+		}
+		return res, e
+	}
+	return res, nil
+}
+
+// stop ends the group pid: TERM, and later KILL. It returns when the leader has exited.
+func (p *process) stop(pid int, exited <-chan struct{}, term, kill time.Duration) {
+	timer := time.NewTimer(term)
+	defer timer.Stop()
+	select {
+	case <-exited:
+		return
+	case <-timer.C:
+	}
+	syscall.Kill(-pid, syscall.SIGTERM)
+	timer.Reset(max(kill-term, 0))
+	select {
+	case <-exited:
+		return
+	case <-timer.C:
+	}
+	syscall.Kill(-pid, syscall.SIGKILL)
+	<-exited
+}
+
+// awaitOutput waits until the output was passed on, however slow its receiver is. A process that
+// left the group may hold the pipes open for ever: when nothing has come for as long as delay, they
+// are given up.
+func (p *process) awaitOutput(delay time.Duration) {
+	past := time.Unix(1, 0)
+	timer := time.NewTimer(delay)
+	defer timer.Stop()
+	for last := int64(-1); ; {
+		select {
+		case <-p.drained:
+			select {
+			case <-p.listened:
+				return
+			case <-timer.C:
+				p.errR.SetReadDeadline(past)
+				<-p.listened
+				return
+			}
+		case <-timer.C:
+			now := p.reads.Load()
+			if now == last && now%2 == 1 {
+				p.outR.SetReadDeadline(past)
+			}
+			last = now
+			timer.Reset(delay)
+		}
+	}
+}
+
+// endInput makes the child see the end of its input, and feed stop at its next write.
+func (p *process) endInput() {
+	if p.inW != nil {
+		p.closeIn.Do(func() { p.inW.Close() })
+	}
+}
+
+// closeReader gives up the child's end of the input: feed fails instead of waiting for room.
+func (p *process) closeReader() {
+	if p.inR != nil {
+		p.closeRd.Do(func() { p.inR.Close() })
+	}
+}
+
+func (p *process) leftInPipe() int {
+	if p.inR == nil {
+		return 0
+	}
+	return buffered(p.inR)
+}
+
+// feed copies Stdin to the child.
+func (p *process) feed() {
+	defer close(p.fed)
+	if p.inW == nil {
+		return
+	}
+	defer p.endInput()
+	bp := buffers.Get().(*[]byte)
+	defer buffers.Put(bp)
+	grown := int64(0)
+	for {
+		n, err := p.c.Stdin.Read(*bp)
+		if n > 0 {
+			w, werr := p.inW.Write((*bp)[:n])
+			p.sent += int64(w)
+			if werr != nil {
+				// The child is gone, or the context ended. How it ended says which.
+				p.surplus = true
+				return
+			}
+			if p.c.Limits.CPUPerMiB > 0 && p.sent-grown >= 8<<20 {
+				grown = p.sent
+				raiseCPU(p.cmd.Process.Pid, p.c.Limits, p.sent)
+			}
+		}
+		if err != nil {
+			if err != io.EOF {
+				p.readErr = err
+			}
+			return
+		}
+	}
+}
+
+// drain copies the child's output to Stdout.
+func (p *process) drain() {
+	defer close(p.drained)
+	if p.outR == nil {
+		return
+	}
+	defer p.outR.Close() // a child that goes on writing gets a SIGPIPE
+	bp := buffers.Get().(*[]byte)
+	defer buffers.Put(bp)
+	for {
+		p.reads.Add(1)
+		n, err := p.outR.Read(*bp)
+		p.reads.Add(1)
+		if n > 0 {
+			if _, werr := p.c.Stdout.Write((*bp)[:n]); werr != nil {
+				p.writeErr = werr
+				p.endInput()
+				return
+			}
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+// listen reads the error output to its end, and keeps the beginning.
+func (p *process) listen() {
+	defer close(p.listened)
+	defer p.errR.Close()
+	bp := buffers.Get().(*[]byte)
+	defer buffers.Put(bp)
+	var line []byte
+	flush := func() {
+		if len(line) > 0 && p.c.StderrLine != nil {
+			p.c.StderrLine(string(line))
+		}
+		line = line[:0]
+	}
+	for {
+		n, err := p.errR.Read(*bp)
+		b := (*bp)[:n]
+		p.stderr = append(p.stderr, b[:min(n, maxStderr-len(p.stderr))]...)
+		for p.c.StderrLine != nil && len(b) > 0 {
+			i := bytes.IndexAny(b, "\r\n")
+			part := b
+			if i >= 0 {
+				part = b[:i]
+			}
+			line = append(line, part[:min(len(part), maxLine-len(line))]...)
+			if i < 0 {
+				break
+			}
+			flush()
+			b = b[i+1:]
+		}
+		if err != nil {
+			flush()
+			return
+		}
+	}
+}
+
+// IsExit reports whether err says that the program itself failed, and returns how.
+func IsExit(err error) (*ExitError, bool) {
+	var e *ExitError
+	ok := errors.As(err, &e)
+	return e, ok
+}
