@@ -246,3 +246,6 @@ func (p *Push) note(ctx context.Context, g grasp.Grant) string {
 	}
 	return fmt.Sprintf("%s · state %s applied", line, g.State.ID.Short())
 }
+
+// Name gives the push another name than the one it chose, so that all who speak of it use the same.
+func (p *Push) Name(id string) { p.id = id }

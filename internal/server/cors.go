@@ -1,0 +1,81 @@
+package server
+
+import (
+	"bytes"
+	"net"
+	"net/http"
+
+	"github.com/rs/cors"
+)
+
+// The three headers that every answer of this process carries (C-01…C-03).
+const (
+	allowMethods = "GET, POST, OPTIONS"
+	allowHeaders = "Content-Type, Authorization, Git-Protocol, Accept, Content-Encoding, X-Requested-With, X-Git-Request-Id, Range"
+	maxAge       = "86400"
+)
+
+// withCORS puts the headers on every answer and answers every OPTIONS (C-04). rs/cors stands
+// inside: it says which headers a page may read; but it adds nothing where a request names no
+// Origin, and it lets a plain OPTIONS through, so it cannot do this alone.
+func withCORS(next http.Handler) http.Handler {
+	expose := cors.New(cors.Options{
+		AllowedOrigins: []string{"*"},
+		ExposedHeaders: []string{"ETag", "Retry-After", "WWW-Authenticate"},
+	}).Handler(next)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set("Access-Control-Allow-Origin", "*")
+		h.Set("Access-Control-Allow-Methods", allowMethods)
+		h.Set("Access-Control-Allow-Headers", allowHeaders)
+		if r.Method == http.MethodOptions {
+			h.Set("Access-Control-Max-Age", maxAge)
+			w.WriteHeader(http.StatusNoContent)
+			return
+		}
+		expose.ServeHTTP(w, r)
+	})
+}
+
+// corsListener adds the headers to the answers that net/http writes by itself to requests that it
+// cannot parse, and that no handler sees (C-07).
+type corsListener struct{ net.Listener }
+
+func (l corsListener) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	if tcp, ok := c.(*net.TCPConn); ok {
+		return &corsConn{TCPConn: tcp}, nil
+	}
+	return c, nil
+}
+
+// corsConn is a TCP connection. What it embeds keeps sendfile working.
+type corsConn struct{ *net.TCPConn }
+
+var (
+	bareError   = []byte("HTTP/1.1 ")
+	bareEnd     = []byte("\r\nConnection: close\r\n\r\n")
+	corsMarker  = []byte("Access-Control-Allow-Origin")
+	corsHeaders = []byte("\r\nAccess-Control-Allow-Origin: *" +
+		"\r\nAccess-Control-Allow-Methods: " + allowMethods +
+		"\r\nAccess-Control-Allow-Headers: " + allowHeaders)
+)
+
+func (c *corsConn) Write(b []byte) (int, error) {
+	if len(b) > 512 || !bytes.HasPrefix(b, bareError) || (b[9] != '4' && b[9] != '5') || bytes.Contains(b, corsMarker) {
+		return c.TCPConn.Write(b)
+	}
+	i := bytes.Index(b, bareEnd)
+	if i < 0 {
+		return c.TCPConn.Write(b)
+	}
+	out := make([]byte, 0, len(b)+len(corsHeaders))
+	out = append(append(append(out, b[:i]...), corsHeaders...), b[i:]...)
+	if _, err := c.TCPConn.Write(out); err != nil {
+		return 0, err
+	}
+	return len(b), nil
+}

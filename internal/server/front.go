@@ -1,0 +1,112 @@
+package server
+
+import (
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"strings"
+
+	"github.com/go-chi/chi/v5"
+
+	"github.com/gitroost/gitroost/grasp"
+	"github.com/gitroost/gitroost/internal/githttp"
+	"github.com/gitroost/gitroost/internal/relay"
+)
+
+// front decides which door a request goes to (H-101). It looks at the escaped path, so that an
+// escaped slash is never a separator.
+type front struct {
+	git      http.Handler // below a repository
+	relay    *relay.Relay
+	pages    pages
+	operator http.Handler // fixed paths
+	log      *slog.Logger
+}
+
+// pages is what the front door asks of the web.
+type pages interface {
+	Landing(w http.ResponseWriter, r *http.Request)
+	Repository(w http.ResponseWriter, r *http.Request, repo grasp.Addr)
+	NotFound(w http.ResponseWriter, r *http.Request)
+}
+
+func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	path := r.URL.EscapedPath()
+	if repo, sub, ok := githttp.ParsePath(path); ok {
+		if sub == "" {
+			if allow(w, r, http.MethodGet, http.MethodHead) {
+				f.pages.Repository(w, r, repo)
+			}
+			return
+		}
+		f.git.ServeHTTP(w, r)
+		return
+	}
+	if strings.Trim(path, "/") == "" {
+		f.root(w, r)
+		return
+	}
+	f.operator.ServeHTTP(w, r)
+}
+
+// root is the relay, its document, and the landing page: one path, told apart by what is asked for.
+func (f *front) root(w http.ResponseWriter, r *http.Request) {
+	switch {
+	case relay.IsUpgrade(r):
+		f.relay.ServeHTTP(w, r)
+	case !allow(w, r, http.MethodGet, http.MethodHead):
+	case relay.WantsNIP11(r):
+		f.relay.NIP11(w, r)
+	default:
+		w.Header().Set("Vary", "Accept")
+		f.pages.Landing(w, r)
+	}
+}
+
+// allow reports whether the method is one of methods, and answers 405 if it is not (H-105).
+func allow(w http.ResponseWriter, r *http.Request, methods ...string) bool {
+	for _, m := range methods {
+		if r.Method == m {
+			return true
+		}
+	}
+	w.Header().Set("Allow", strings.Join(append(methods, http.MethodOptions), ", "))
+	http.Error(w, "method not allowed here; use "+strings.Join(methods, " or "), http.StatusMethodNotAllowed)
+	return false
+}
+
+// operatorRoutes are the fixed paths: assets, health, robots. Everything else is the 404 page.
+func operatorRoutes(static, robots http.HandlerFunc, health http.HandlerFunc, notFound http.HandlerFunc) http.Handler {
+	m := chi.NewRouter()
+	get := func(pattern string, h http.HandlerFunc) {
+		m.Get(pattern, h)
+		m.Head(pattern, h)
+	}
+	get("/static/*", static)
+	get("/robots.txt", robots)
+	get("/health", health)
+	get("/ready", health)
+	m.NotFound(notFound)
+	m.MethodNotAllowed(func(w http.ResponseWriter, r *http.Request) {
+		allow(w, r, http.MethodGet, http.MethodHead)
+	})
+	return m
+}
+
+// recovered keeps a panic of one request from ending the process, or the answer from losing its
+// headers (C-07).
+func recovered(log *slog.Logger, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer func() {
+			switch v := recover(); v {
+			case nil:
+			case http.ErrAbortHandler:
+				panic(v)
+			default:
+				log.Error("panic in a handler", "path", r.URL.EscapedPath(), "panic", v, "stack", string(debug.Stack()))
+				http.Error(w, "internal error", http.StatusInternalServerError)
+			}
+		}()
+		next.ServeHTTP(w, r)
+	})
+}

@@ -1,0 +1,52 @@
+package server
+
+import (
+	"net/http"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/gitroost/gitroost/internal/githttp"
+)
+
+// metrics is the operator's door: /metrics in Prometheus' form. Counters carry no repository, key
+// or address: their number does not grow with the visitors.
+func (s *Server) metrics(door *githttp.Handler) http.Handler {
+	reg := prometheus.NewRegistry()
+	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	counter := func(name, help string, labels prometheus.Labels, value func() int64) {
+		reg.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Name: "gitroost_" + name, Help: help, ConstLabels: labels,
+		}, func() float64 { return float64(value()) }))
+	}
+	gauge := func(name, help string, value func() int64) {
+		reg.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "gitroost_" + name, Help: help,
+		}, func() float64 { return float64(value()) }))
+	}
+	st := door.Stats()
+	for outcome, v := range map[string]func() int64{
+		"ok": st.PushesOK.Load, "noop": st.PushesNoop.Load, "refused": st.PushesRefused.Load,
+		"failed": st.PushesFailed.Load, "aborted": st.PushesAborted.Load, "malformed": st.PushesMalformed.Load,
+	} {
+		counter("githttp_pushes_total", "Pushes by outcome.", prometheus.Labels{"outcome": outcome}, v)
+	}
+	counter("githttp_advertisements_total", "Answers to info/refs.", nil, st.Adverts.Load)
+	counter("githttp_ls_refs_total", "Protocol 2 requests for refs.", nil, st.LsRefs.Load)
+	counter("githttp_fetches_total", "Fetches given to git.", nil, st.Fetches.Load)
+	counter("githttp_busy_total", "Answers 503 for lack of a slot.", nil, st.Busy.Load)
+	counter("githttp_received_bytes_total", "Bytes of request bodies.", nil, st.BytesIn.Load)
+	counter("githttp_sent_bytes_total", "Bytes of answers.", nil, st.BytesOut.Load)
+	rel := s.relay
+	gauge("relay_connections", "Open WebSockets.", func() int64 { return rel.Stats().Connections })
+	gauge("relay_subscriptions", "Open subscriptions.", func() int64 { return rel.Stats().Subscriptions })
+	counter("relay_events_total", "EVENT messages.", nil, func() int64 { return rel.Stats().Events })
+	counter("relay_events_refused_total", "EVENT messages answered OK false.", nil, func() int64 { return rel.Stats().EventsRefused })
+	counter("relay_requests_total", "REQ messages.", nil, func() int64 { return rel.Stats().Requests })
+	counter("relay_delivered_total", "Events handed to live subscriptions.", nil, func() int64 { return rel.Stats().Delivered })
+	counter("relay_slow_total", "Clients given up because they did not read.", nil, func() int64 { return rel.Stats().Slow })
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(reg, promhttp.HandlerOpts{}))
+	return mux
+}

@@ -1,0 +1,116 @@
+package server
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/nbd-wtf/go-nostr"
+
+	"github.com/gitroost/gitroost/grasp"
+	"github.com/gitroost/gitroost/internal/fault"
+	"github.com/gitroost/gitroost/internal/web"
+)
+
+// source tells the pages what is served. Nothing of an event that waits comes out of it.
+type source struct{ s *Server }
+
+// Repos returns the served repositories, those that moved last first.
+func (p source) Repos(ctx context.Context, limit int) ([]web.Card, error) {
+	infos, err := p.s.store.Repos(ctx, limit)
+	if err != nil {
+		return nil, err
+	}
+	cards := make([]web.Card, 0, len(infos))
+	for _, in := range infos {
+		c := web.Card{Addr: in.Addr, Moved: in.Moved}
+		if in.Announcement != nil {
+			c.Name = grasp.FirstValue(in.Announcement, "name")
+			c.Description = grasp.FirstValue(in.Announcement, "description")
+		}
+		cards = append(cards, c)
+	}
+	return cards, nil
+}
+
+// Repo returns what is known of one repository.
+func (p source) Repo(ctx context.Context, repo grasp.Addr) (web.Page, error) {
+	page := web.Page{Addr: repo}
+	hosting, err := p.s.steward.Find(ctx, repo)
+	if err != nil {
+		return page, err
+	}
+	if hosting != grasp.Live && hosting != grasp.Withdrawn {
+		return page, fault.E(fault.NotFound, "server: page", "this repository is not hosted here")
+	}
+	view, err := p.s.steward.View(ctx, repo.ID)
+	if err != nil {
+		return page, err
+	}
+	snap, err := p.s.vault.Refs(ctx, repo)
+	if err != nil {
+		return page, err
+	}
+	page.Head = snap.Head
+	a := view.Announcements[repo.Owner]
+	page.Withdrawn = hosting == grasp.Withdrawn
+	if a.Shelf != grasp.Served {
+		page.Waiting = true
+		return page, nil
+	}
+	page.Name = grasp.FirstValue(a.Event, "name")
+	page.Description = grasp.FirstValue(a.Event, "description")
+	page.Web = values(a.Event, "web")
+	page.Clone, page.Relays = a.Clone, a.Relays
+	for k := range view.Maintainers(repo.Owner) {
+		page.Maintainers = append(page.Maintainers, web.Maintainer{Key: k, Owner: k == repo.Owner})
+	}
+	slices.SortFunc(page.Maintainers, func(a, b web.Maintainer) int {
+		if a.Owner != b.Owner {
+			if a.Owner {
+				return -1
+			}
+			return 1
+		}
+		return strings.Compare(string(a.Key), string(b.Key))
+	})
+	signed := grasp.Refs{}
+	if st, ok := view.State(repo.Owner); ok {
+		page.State = &web.State{ID: st.ID, Author: st.Author, At: time.Unix(st.At, 0)}
+		signed = st.Refs
+	}
+	page.Refs, page.RefCount = compare(signed, snap.Refs)
+	return page, nil
+}
+
+// compare lays what is signed beside what is there.
+func compare(signed, disk grasp.Refs) ([]web.Ref, int) {
+	names := make(map[grasp.RefName]struct{}, len(disk))
+	for n := range signed {
+		names[n] = struct{}{}
+	}
+	for n := range disk {
+		names[n] = struct{}{}
+	}
+	sorted := make([]grasp.RefName, 0, len(names))
+	for n := range names {
+		sorted = append(sorted, n)
+	}
+	slices.Sort(sorted)
+	out := make([]web.Ref, 0, min(len(sorted), web.MaxRefs))
+	for _, n := range sorted[:min(len(sorted), web.MaxRefs)] {
+		out = append(out, web.Ref{Name: n, Signed: signed[n], Disk: disk[n]})
+	}
+	return out, len(sorted)
+}
+
+func values(ev *nostr.Event, name string) []string {
+	var out []string
+	for _, t := range ev.Tags {
+		if len(t) > 1 && t[0] == name {
+			out = append(out, t[1:]...)
+		}
+	}
+	return out
+}

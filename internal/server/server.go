@@ -1,0 +1,352 @@
+// Package server builds every room of the house, opens the doors, and closes them in order.
+// Nothing is decided here.
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"time"
+
+	"github.com/nbd-wtf/go-nostr"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/gitroost/gitroost/grasp"
+	"github.com/gitroost/gitroost/internal/config"
+	"github.com/gitroost/gitroost/internal/fault"
+	"github.com/gitroost/gitroost/internal/gitdir"
+	"github.com/gitroost/gitroost/internal/githttp"
+	"github.com/gitroost/gitroost/internal/relay"
+	"github.com/gitroost/gitroost/internal/steward"
+	"github.com/gitroost/gitroost/internal/store"
+	"github.com/gitroost/gitroost/internal/web"
+)
+
+// sweepEvery is how often the desk looks for what has waited too long (G01-402).
+const sweepEvery = 15 * time.Second
+
+// A Server is the whole house. Make one with New, then Run it.
+type Server struct {
+	cfg    config.Config
+	log    *slog.Logger
+	public string // URL by which people reach it
+	now    func() time.Time
+	tick   <-chan time.Time // when the desk sweeps; nil means every sweepEvery
+
+	listener net.Listener
+	admin    net.Listener // or nil
+	http     *http.Server
+	adminSrv *http.Server
+	relay    *relay.Relay
+	steward  *steward.Steward
+	store    *store.Store
+	vault    *gitdir.Vault
+	unlock   func() // of the data folder
+	ready    chan struct{}
+}
+
+// An Option changes what only tests change.
+type Option func(*Server)
+
+// WithClock hands in the clock, and the ticks at which the desk sweeps.
+func WithClock(now func() time.Time, tick <-chan time.Time) Option {
+	return func(s *Server) { s.now, s.tick = now, tick }
+}
+
+// New opens the data folder, builds the rooms and binds the listeners. Nothing is served before
+// Run. A data folder that another process uses is an error.
+func New(ctx context.Context, cfg config.Config, log *slog.Logger, opts ...Option) (_ *Server, err error) {
+	s := &Server{cfg: cfg, log: log, now: time.Now, ready: make(chan struct{})}
+	for _, o := range opts {
+		o(s)
+	}
+	defer func() {
+		if err != nil {
+			s.release()
+		}
+	}()
+	if err := s.openData(ctx); err != nil {
+		return nil, err
+	}
+	if s.listener, err = net.Listen("tcp", cfg.Listen); err != nil {
+		return nil, fault.Errorf(fault.Invalid, "server: listen", "cannot listen on %s: %v; choose another address with --listen", cfg.Listen, err)
+	}
+	if cfg.Admin.Listen != "" {
+		if s.admin, err = net.Listen("tcp", cfg.Admin.Listen); err != nil {
+			return nil, fault.Errorf(fault.Invalid, "server: listen", "cannot listen on %s: %v; choose another address with --admin.listen", cfg.Admin.Listen, err)
+		}
+	}
+	if err := s.build(); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// openData opens the cellar: the lock of the data folder, the database, the repositories.
+func (s *Server) openData(ctx context.Context) error {
+	if err := os.MkdirAll(s.cfg.Data, 0o700); err != nil {
+		return fault.Errorf(fault.Invalid, "server: data folder", "cannot make the data folder %s: %v", s.cfg.Data, err)
+	}
+	var err error
+	if s.unlock, err = lockFolder(filepath.Join(s.cfg.Data, "lock")); err != nil {
+		return err
+	}
+	s.store, err = store.Open(ctx, filepath.Join(s.cfg.Data, "gitroost.db"), store.Config{
+		Now: s.now, MaxLimit: s.cfg.Limits.QueryResults,
+	})
+	if err != nil {
+		return fault.Wrap("server: open the database", err)
+	}
+	s.vault, err = gitdir.Open(ctx, s.cfg.Data, gitdir.Config{
+		Git: s.cfg.Git.Path, Now: s.now,
+	}, s.log.With("room", "gitdir"))
+	return fault.Wrap("server: open the repositories", err)
+}
+
+// build makes the desk and the doors.
+func (s *Server) build() error {
+	cfg, lim := s.cfg, s.cfg.Limits
+	bound := s.listener.Addr().String()
+	s.public = cfg.Public(bound)
+	urls := []string{s.public}
+	for _, a := range cfg.Authorities(bound) {
+		urls = append(urls, "https://"+a)
+	}
+	site, err := grasp.NewSite(urls...)
+	if err != nil {
+		return fault.Errorf(fault.Invalid, "server: domain", "%v", err)
+	}
+	s.steward = steward.New(steward.Config{
+		Site: site, Now: s.now,
+		Tell:           func(ev *nostr.Event, raw []byte) { s.relay.Publish(ev, raw) },
+		Participates:   s.participates,
+		WaitTTL:        cfg.Purgatory.TTL,
+		OrphanTTL:      cfg.Purgatory.OrphanTTL,
+		WithdrawnGrace: cfg.Repos.WithdrawnGrace,
+		DeletedGrace:   cfg.Repos.DeletedGrace,
+		WaitingPerKey:  lim.WaitingPerKey, WaitingPerSource: lim.WaitingPerAddress, WaitingInAll: lim.Waiting,
+		NewReposPerHour: lim.NewRepos,
+		MaxPack:         lim.MaxPush, MaxPullPack: lim.MaxPRPush, MaxObjects: uint32(lim.PushObjects),
+	}, s.store, s.vault, s.log.With("room", "steward"))
+
+	addresses := prefixer{trusted: cfg.TrustedProxies}
+	s.relay = relay.New(relay.Config{
+		Now:        s.now,
+		PublicURLs: relayURLs(s.public, cfg.Authorities(bound)),
+		Prefix:     addresses.prefix,
+		Address: func(r *http.Request) string {
+			a, _ := addresses.client(r)
+			return a.String()
+		},
+		Info: relay.Info{
+			Name: cfg.Name, Description: cfg.Description, PubKey: cfg.Owner, Contact: cfg.Contact,
+			Icon: cfg.Icon, Version: Version(), NIPs: []int{9, 34, 40}, Grasps: []string{"GRASP-01"},
+		},
+		MaxConnections: lim.Connections, MaxPerPrefix: lim.AddressConns,
+		MaxMessage: int(lim.Message), MaxStateEvent: int(lim.StateEvent), MaxEvent: int(lim.Event),
+		MaxSubscriptions: lim.Subscriptions, MaxFilters: lim.Filters, MaxValues: lim.FilterValues,
+		MaxLimit: lim.QueryResults, EventsPerMinute: lim.EventsPerMinute, EventBurst: lim.EventBurst,
+		QueueBytes: int(lim.SendQueue), Idle: lim.SocketIdle,
+	}, s.steward, s.store, s.log.With("room", "relay"))
+
+	door := githttp.New(githttp.Config{
+		Version: Version(), Now: s.now, Idle: lim.Idle, Wall: lim.PushTime,
+		DrainBytes: lim.Drain, MaxBody: lim.MaxPush, MaxPullBody: lim.MaxPRPush,
+		MaxCommands: lim.PushCommands, MaxFetches: cfg.Git.Serving, MaxPushes: cfg.Git.Receiving,
+	}, desk{s.steward}, s.vault, s.log.With("room", "githttp"))
+
+	pages := web.New(web.Config{
+		Name: cfg.Name, Description: cfg.Description, PublicURL: s.public, Contact: cfg.Contact,
+		Admission: admission(cfg), Version: Version(), Now: s.now,
+	}, source{s}, s.log.With("room", "web"))
+
+	root := &front{
+		git: door, relay: s.relay, pages: pages, log: s.log,
+		operator: operatorRoutes(pages.Static, pages.Robots, s.health, pages.NotFound),
+	}
+	s.http = &http.Server{
+		Handler:           withCORS(recovered(s.log, root)),
+		ReadHeaderTimeout: lim.HeaderTimeout,
+		IdleTimeout:       lim.Keepalive,
+		MaxHeaderBytes:    int(lim.Header),
+		ErrorLog:          slog.NewLogLogger(s.log.With("room", "http").Handler(), slog.LevelDebug),
+	}
+	if s.admin != nil {
+		s.adminSrv = &http.Server{Handler: s.metrics(door), ReadHeaderTimeout: lim.HeaderTimeout, IdleTimeout: lim.Keepalive}
+	}
+	return nil
+}
+
+// Addr returns the bound address of the public listener.
+func (s *Server) Addr() string { return s.listener.Addr().String() }
+
+// URL returns the address by which people reach the server, without a trailing slash.
+func (s *Server) URL() string { return s.public }
+
+// Ready is closed when the doors are open.
+func (s *Server) Ready() <-chan struct{} { return s.ready }
+
+// Run serves until ctx ends, then closes the doors in order: no new connections, pushes and
+// clones finish, WebSockets are told goodbye, the cellar is closed. The first room that stops
+// unexpectedly stops the house.
+func (s *Server) Run(ctx context.Context) error {
+	defer s.release()
+	work, stopWork := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopWork()
+	group, ctx := errgroup.WithContext(ctx)
+	if s.tick == nil {
+		ticker := time.NewTicker(sweepEvery)
+		defer ticker.Stop()
+		s.tick = ticker.C
+	}
+
+	desk := make(chan struct{})
+	group.Go(func() error {
+		defer close(desk)
+		return named("steward", s.steward.Run(work, s.tick))
+	})
+	group.Go(func() error { return named("http", ignoreClosed(s.http.Serve(corsListener{s.listener}))) })
+	if s.adminSrv != nil {
+		group.Go(func() error { return named("admin", ignoreClosed(s.adminSrv.Serve(s.admin))) })
+	}
+	group.Go(func() error {
+		<-ctx.Done()
+		s.stop(stopWork, desk)
+		return nil
+	})
+	close(s.ready)
+	s.log.Info("serving", "url", s.public, "listen", s.Addr(), "data", s.cfg.Data, "version", Version())
+	return group.Wait()
+}
+
+// stop closes the doors. Each step has its own budget.
+func (s *Server) stop(stopWork func(), desk <-chan struct{}) {
+	s.log.Info("stopping")
+	drain, cancel := context.WithTimeout(context.Background(), s.cfg.Shutdown)
+	defer cancel()
+	// WebSockets are hijacked connections: Shutdown does not know of them.
+	goodbye, cancelGoodbye := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancelGoodbye()
+	if err := s.relay.Shutdown(goodbye); err != nil {
+		s.log.Warn("some clients did not take the goodbye", "err", err)
+	}
+	if err := s.http.Shutdown(drain); err != nil {
+		s.log.Warn("pushes or clones were cut off", "err", err)
+		s.http.Close()
+	}
+	if s.adminSrv != nil {
+		s.adminSrv.Close()
+	}
+	stopWork()
+	<-desk
+}
+
+// release closes whatever is open.
+func (s *Server) release() {
+	if s.listener != nil {
+		s.listener.Close()
+	}
+	if s.admin != nil {
+		s.admin.Close()
+	}
+	if s.vault != nil {
+		if err := s.vault.Close(); err != nil {
+			s.log.Error("cannot close the repositories", "err", err)
+		}
+	}
+	if s.store != nil {
+		if err := s.store.Close(); err != nil {
+			s.log.Error("cannot close the database", "err", err)
+		}
+	}
+	if s.unlock != nil {
+		s.unlock()
+	}
+}
+
+// health says that the server answers and that its database does.
+func (s *Server) health(w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithTimeout(r.Context(), 5*time.Second)
+	defer cancel()
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.Header().Set("Cache-Control", "no-store")
+	if _, err := s.store.Count(ctx, []nostr.Filter{{Kinds: []int{grasp.KindVanish}, Limit: 1}}); err != nil {
+		w.WriteHeader(http.StatusServiceUnavailable)
+		fmt.Fprintln(w, "the database does not answer")
+		return
+	}
+	fmt.Fprintln(w, "ok")
+}
+
+// participates reports whether a key announced, stated or opened anything that is served here.
+func (s *Server) participates(ctx context.Context, key grasp.PubKey) (bool, error) {
+	n, err := s.store.Count(ctx, []nostr.Filter{{
+		Authors: []string{string(key)},
+		Kinds: []int{
+			grasp.KindAnnouncement, grasp.KindState, grasp.KindPatch,
+			grasp.KindPull, grasp.KindPullUpdate, grasp.KindIssue,
+		},
+	}})
+	return n > 0, err
+}
+
+// desk is the steward as git's door knows it.
+type desk struct{ *steward.Steward }
+
+func (d desk) Enter(ctx context.Context, repo grasp.Addr, updates []grasp.RefChange) (githttp.Push, error) {
+	p, err := d.Steward.Enter(ctx, repo, updates)
+	if err != nil {
+		return nil, err
+	}
+	if id := githttp.PushID(ctx); id != "" {
+		p.Name(id)
+	}
+	return p, nil
+}
+
+func relayURLs(public string, authorities []string) []string {
+	out := []string{public}
+	for _, a := range authorities {
+		out = append(out, "wss://"+a)
+	}
+	return out
+}
+
+func admission(cfg config.Config) string {
+	return fmt.Sprintf("Anyone may announce repositories here; a push is accepted when a maintainer has signed what it moves. One push may carry %s.",
+		config.Size(cfg.Limits.MaxPush))
+}
+
+func named(room string, err error) error {
+	if err != nil {
+		return fmt.Errorf("%s: %w", room, err)
+	}
+	return nil
+}
+
+func ignoreClosed(err error) error {
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return err
+}
+
+// version is set by the linker; a build from a module has its own.
+var version = ""
+
+// Version returns the version of this build, or "dev".
+func Version() string {
+	if version != "" {
+		return version
+	}
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" && info.Main.Version != "(devel)" {
+		return info.Main.Version
+	}
+	return "dev"
+}
