@@ -59,14 +59,14 @@ func (r *Reader) Next() (Kind, []byte, error) {
 		}
 		n = n<<4 | d
 	}
+	if n == 3 || n == 4 || n > MaxPacket {
+		return 0, nil, fault.E(fault.Invalid, opRead, "bad pkt-line length")
+	}
 	if r.left -= int64(max(n, 4)); r.left < 0 {
 		return 0, nil, fault.E(fault.TooLarge, opRead, "request too large")
 	}
-	switch {
-	case n <= 2:
+	if n <= 2 {
 		return Kind(n + 1), nil, nil
-	case n <= 4 || n > MaxPacket:
-		return 0, nil, fault.E(fault.Invalid, opRead, "bad pkt-line length")
 	}
 	n -= 4
 	if cap(r.buf) < n {

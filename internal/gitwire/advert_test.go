@@ -1,0 +1,96 @@
+package gitwire_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/gitroost/gitroost/grasp"
+	"github.com/gitroost/gitroost/internal/gitwire"
+)
+
+var sample = &grasp.Snapshot{
+	Head: "refs/heads/main",
+	Refs: grasp.Refs{
+		"refs/heads/main": grasp.OID(one), "refs/heads/dev": grasp.OID(two), "refs/tags/v1": grasp.OID(hexA),
+		grasp.PullRef(grasp.EventID(strings.Repeat("e", 64))): grasp.OID(two), "refs/keep/1": grasp.OID(one),
+	},
+	Peeled: map[grasp.RefName]grasp.OID{"refs/tags/v1": grasp.OID(one)},
+}
+
+const v0caps = "multi_ack thin-pack side-band side-band-64k ofs-delta shallow deepen-since deepen-not deepen-relative" +
+	" no-progress include-tag multi_ack_detailed allow-tip-sha1-in-want allow-reachable-sha1-in-want no-done filter"
+
+// H-202 to H-207, A1, checks 26 to 30, 34, 35.
+func TestAdverts(t *testing.T) {
+	agent := gitwire.Agent("1.0")
+	pr := "refs/nostr/" + strings.Repeat("e", 64)
+	dangling := &grasp.Snapshot{Head: "refs/heads/gone", Refs: grasp.Refs{"refs/heads/dev": grasp.OID(two)}}
+	const receive = "\x00report-status report-status-v2 delete-refs side-band-64k quiet atomic ofs-delta push-options object-format=sha1 agent=gitroost/1.0\n"
+	for _, c := range []struct {
+		name string
+		got  []byte
+		want string
+	}{
+		{"empty, A1", gitwire.AppendUploadAdvert(nil, grasp.EmptySnapshot, 0, agent),
+			"001e# service=git-upload-pack\n0000" + pkts(zero+" capabilities^{}\x00"+v0caps+" object-format=sha1 agent=gitroost/1.0\n", "0000")},
+		{"v0", gitwire.AppendUploadAdvert(nil, sample, 0, agent), "001e# service=git-upload-pack\n0000" + pkts(
+			one+" HEAD\x00"+v0caps+" symref=HEAD:refs/heads/main object-format=sha1 agent=gitroost/1.0\n",
+			two+" refs/heads/dev\n", one+" refs/heads/main\n", two+" "+pr+"\n", hexA+" refs/tags/v1\n", one+" refs/tags/v1^{}\n", "0000")},
+		{"v1", gitwire.AppendUploadAdvert(nil, dangling, 1, agent), "001e# service=git-upload-pack\n0000" + pkts("version 1\n",
+			two+" refs/heads/dev\x00"+v0caps+" object-format=sha1 agent=gitroost/1.0\n", "0000")},
+		{"v2, A2", gitwire.AppendV2Advert(nil, agent), "000eversion 2\n0017agent=gitroost/1.0\n0013ls-refs=unborn\n" +
+			"0027fetch=shallow wait-for-done filter\n0012server-option\n0017object-format=sha1\n0000"},
+		{"push", gitwire.AppendReceiveAdvert(nil, sample, agent), "001f# service=git-receive-pack\n0000" + pkts(
+			two+" refs/heads/dev"+receive, one+" refs/heads/main\n", two+" "+pr+"\n", hexA+" refs/tags/v1\n", "0000")},
+		{"push to empty", gitwire.AppendReceiveAdvert(nil, grasp.EmptySnapshot, agent), "001f# service=git-receive-pack\n0000" +
+			pkts(zero+" capabilities^{}"+receive, "0000")},
+	} {
+		if string(c.got) != c.want {
+			t.Errorf("%s:\n got %q\nwant %q", c.name, c.got, c.want)
+		}
+	}
+}
+
+// H-207, H-208, A9, check 36.
+func TestLsRefsAnswer(t *testing.T) {
+	pr := "refs/nostr/" + strings.Repeat("e", 64)
+	for _, c := range []struct {
+		name string
+		q    gitwire.LsRefs
+		snap *grasp.Snapshot
+		want string
+	}{
+		{"plain", gitwire.LsRefs{}, sample, pkts(one+" HEAD\n", two+" refs/heads/dev\n", one+" refs/heads/main\n", two+" "+pr+"\n", hexA+" refs/tags/v1\n", "0000")},
+		{"everything", gitwire.LsRefs{Peel: true, Symrefs: true, Unborn: true}, sample, pkts(one+" HEAD symref-target:refs/heads/main\n",
+			two+" refs/heads/dev\n", one+" refs/heads/main\n", two+" "+pr+"\n", hexA+" refs/tags/v1 peeled:"+one+"\n", "0000")},
+		{"prefixes", gitwire.LsRefs{Prefixes: []string{"refs/tags/", "refs/heads/m", "refs/heads/main", "refs/x"}}, sample,
+			pkts(one+" refs/heads/main\n", hexA+" refs/tags/v1\n", "0000")},
+		{"unborn", gitwire.LsRefs{Symrefs: true, Unborn: true, Prefixes: []string{"HEAD"}}, grasp.EmptySnapshot, pkts("unborn HEAD symref-target:refs/heads/master\n", "0000")},
+		{"unborn, not asked", gitwire.LsRefs{Symrefs: true}, grasp.EmptySnapshot, "0000"},
+		{"bookkeeping", gitwire.LsRefs{Prefixes: []string{"refs/keep/"}}, sample, "0000"},
+	} {
+		if got := c.q.AppendAnswer(nil, c.snap); string(got) != c.want {
+			t.Errorf("%s:\n got %q\nwant %q", c.name, got, c.want)
+		}
+	}
+}
+
+func TestAgentIsOneWord(t *testing.T) {
+	for in, want := range map[string]string{"": "gitroost/dev", "0.1.0": "gitroost/0.1.0", "1 2\n3\x00é": "gitroost/1.2.3.."} {
+		if got := gitwire.Agent(in); got != want {
+			t.Errorf("%q: %q", in, got)
+		}
+	}
+}
+
+func BenchmarkUploadAdvert50k(b *testing.B) {
+	snap := &grasp.Snapshot{Head: "refs/heads/0", Refs: grasp.Refs{}}
+	for i := range 50_000 {
+		snap.Refs[grasp.RefName(fmt.Sprintf("refs/heads/%d", i))] = grasp.OID(one)
+	}
+	var dst []byte
+	for b.Loop() {
+		dst = gitwire.AppendUploadAdvert(dst[:0], snap, 0, "gitroost/dev")
+	}
+}
