@@ -1,0 +1,134 @@
+package relay
+
+import (
+	"net/http"
+	"runtime"
+	"time"
+
+	"github.com/fiatjaf/khatru"
+)
+
+// Config is what an operator may set of the relay. A zero field means its default; Now is the
+// one field that has none.
+type Config struct {
+	// Now is the clock for everything a client can observe: AUTH, rates. Required. Deadlines of
+	// connections run on timers and do not depend on it.
+	Now func() time.Time
+
+	// PublicURLs are the addresses under which clients know this relay ("wss://git.example.com").
+	// A NIP-42 event must name the authority of one of them (N-038). None: AUTH always fails.
+	PublicURLs []string
+
+	// Prefix returns the network a request came from, such as "192.0.2.0/24". Limits per client
+	// count by it, and events are handed in with it. Default: the host of RemoteAddr.
+	Prefix func(*http.Request) string
+
+	// Address returns the client's address as far as it is trusted. It is what khatru.GetIP
+	// tells policies. Default: the host of RemoteAddr; forwarded headers are never believed.
+	Address func(*http.Request) string
+
+	// Policies holds hooks in khatru's form: RejectConnection, OnConnect, OnDisconnect,
+	// RejectEvent, RejectFilter and RejectCountFilter are run; see policy.go for what their
+	// context offers. Other fields are not used here. Default: none.
+	Policies *khatru.Relay
+
+	Info Info // what NIP-11 says
+
+	// Search tells that the Reader answers NIP-50 searches. Off: `unsupported:` (N-006).
+	Search bool
+
+	// Compression offers permessage-deflate. It costs about 40 KiB for each message in flight.
+	Compression bool
+
+	MaxConnections int // in all; default 10,000
+	MaxPerPrefix   int // per Prefix; default 200
+
+	MaxMessage    int // bytes of a message, inflated; default 4 MiB
+	MaxStateEvent int // bytes of an event of kind 30618 as sent; default 1 MiB
+	MaxEvent      int // bytes of any other event as sent; default 256 KiB
+	MaxUploads    int // bytes of large messages that may be on their way in at once, in all; default 256 MiB
+
+	MaxSubscriptions int   // open at once per connection; default 200
+	MaxFilters       int   // per REQ or COUNT; default 20
+	MaxValues        int   // per list of a filter; default 2,000
+	MaxLimit         int   // events per filter; default 500
+	DefaultLimit     int   // where a filter names none; default MaxLimit
+	MaxFilterBytes   int64 // memory for open subscriptions of one connection; default 32 MiB
+	MaxAllFilters    int64 // the same of all connections; default 1 GiB
+
+	// EventsPerMinute refills what EventBurst bounds. Both default to 120, so that any 120
+	// events within a minute pass, however they are spread (N-013, check 107).
+	EventsPerMinute int
+	EventBurst      int
+
+	// RequestsPerSecond refills what RequestBurst bounds, for REQ and COUNT together. Defaults
+	// 50 and 500.
+	RequestsPerSecond int
+	RequestBurst      int
+
+	BadSignatures int // after which a connection is closed; default 10
+
+	QueryTime   time.Duration // in which a REQ or COUNT must be answered; default 2 s
+	MaxQueries  int           // running at once; default 4 per core, at least 8
+	Verifiers   int           // signatures verified at once; default one per core
+	ReceiveTime time.Duration // in which the Desk must answer; default 60 s
+
+	QueueBytes  int           // unsent bytes per client beside one largest event; default 1 MiB
+	QueueLength int           // unsent messages per client; default 16,384
+	PingEvery   time.Duration // default 30 s
+	Idle        time.Duration // without a byte from the client; default 95 s, three pings (N-001)
+	MessageTime time.Duration // in which one message must have come in whole; default 2 min
+	WriteTime   time.Duration // in which one message must have gone out; default 1 min
+}
+
+func positive[T int | int64 | time.Duration](v *T, preset T) {
+	if *v <= 0 {
+		*v = preset
+	}
+}
+
+func (c Config) withDefaults() Config {
+	if c.Now == nil {
+		panic("relay: Config.Now is required") // a mistake of the wiring, never of a visitor
+	}
+	if c.Address == nil {
+		c.Address = remoteHost
+	}
+	if c.Prefix == nil {
+		c.Prefix = remoteHost
+	}
+	if c.Policies == nil {
+		c.Policies = &khatru.Relay{}
+	}
+	positive(&c.MaxConnections, 10_000)
+	positive(&c.MaxPerPrefix, 200)
+	positive(&c.MaxMessage, 4<<20)
+	positive(&c.MaxStateEvent, 1<<20)
+	positive(&c.MaxEvent, 256<<10)
+	positive(&c.MaxUploads, 256<<20)
+	c.MaxUploads = max(c.MaxUploads, c.MaxMessage)
+	positive(&c.MaxSubscriptions, 200)
+	positive(&c.MaxFilters, 20)
+	positive(&c.MaxValues, 2000)
+	positive(&c.MaxLimit, 500)
+	positive(&c.DefaultLimit, c.MaxLimit)
+	c.DefaultLimit = min(c.DefaultLimit, c.MaxLimit)
+	positive(&c.MaxFilterBytes, 32<<20)
+	positive(&c.MaxAllFilters, 1<<30)
+	positive(&c.EventsPerMinute, 120)
+	positive(&c.EventBurst, 120)
+	positive(&c.RequestsPerSecond, 50)
+	positive(&c.RequestBurst, 500)
+	positive(&c.BadSignatures, 10)
+	positive(&c.QueryTime, 2*time.Second)
+	positive(&c.MaxQueries, max(8, 4*runtime.GOMAXPROCS(0)))
+	positive(&c.Verifiers, runtime.GOMAXPROCS(0))
+	positive(&c.ReceiveTime, time.Minute)
+	positive(&c.QueueBytes, 1<<20)
+	positive(&c.QueueLength, 16_384)
+	positive(&c.PingEvery, 30*time.Second)
+	positive(&c.Idle, 95*time.Second)
+	positive(&c.MessageTime, 2*time.Minute)
+	positive(&c.WriteTime, time.Minute)
+	return c
+}

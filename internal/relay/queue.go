@@ -1,0 +1,158 @@
+package relay
+
+import (
+	"sync"
+)
+
+// An item is one outgoing message: head, or head, body and "]".
+type item struct {
+	head []byte
+	body []byte        // of an event; shared by all who are sent it
+	sub  *subscription // of an event or EOSE; nil for other answers
+	live bool          // an event that did not come from the store
+}
+
+func (it *item) size() int {
+	n := len(it.head)
+	if it.body != nil {
+		n += len(it.body) + 1
+	}
+	return n
+}
+
+// perItem is what a queued message costs beside its bytes.
+const perItem = 64
+
+// A queue holds what is to be sent to one client. Whoever puts into it never waits: a client
+// that does not read is given up instead (hardening §10, slow readers).
+type queue struct {
+	limit int // bytes, answers and events together
+	count int // messages
+
+	wake chan struct{} // something to do for the writer
+	room chan struct{} // the queue went below half of its limit
+
+	// mu guards the rest, and the fields of subscriptions that say so.
+	mu    sync.Mutex
+	items []item
+	next  int // items[next:] are waiting
+	bytes int // of items[next:] and of the one being written
+	pong  []byte
+	bye   []byte // the close frame after the last item
+	shut  bool   // nothing is taken any more
+}
+
+func newQueue(limit, count int) *queue {
+	return &queue{
+		limit: limit,
+		count: count,
+		wake:  make(chan struct{}, 1),
+		room:  make(chan struct{}, 1),
+	}
+}
+
+func poke(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// put appends it. It reports false if the queue is full, which is the end of its client. A queue
+// that is shut swallows everything.
+func (q *queue) put(it item) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.putLocked(it)
+}
+
+func (q *queue) putLocked(it item) bool {
+	if q.shut {
+		return true
+	}
+	n := it.size() + perItem
+	if len(q.items) > q.next && (q.bytes+n > q.limit || len(q.items)-q.next >= q.count) {
+		return false
+	}
+	q.items = append(q.items, it)
+	q.bytes += n
+	poke(q.wake)
+	return true
+}
+
+// busy reports whether the queue is over half full; room is signalled when it no longer is.
+func (q *queue) busy() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return !q.shut && (q.bytes > q.limit/4 || len(q.items)-q.next > q.count/4)
+}
+
+// take returns the next item that is still wanted. last is the size of the one before, which
+// has been written.
+func (q *queue) take(last int) (it item, ok bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if last > 0 {
+		q.bytes -= last + perItem
+	}
+	for q.next < len(q.items) {
+		it, q.items[q.next] = q.items[q.next], item{}
+		q.next++
+		// After CLOSE there are no further live events; what was asked for before it is still
+		// answered. When the id is used again only the new filters speak (check 102).
+		if sub := it.sub; sub != nil && (sub.replaced || sub.dead && it.live) {
+			q.bytes -= it.size() + perItem
+			continue
+		}
+		ok = true
+		break
+	}
+	switch {
+	case q.next == len(q.items):
+		if q.items, q.next = q.items[:0], 0; cap(q.items) > 256 {
+			q.items = nil
+		}
+	case q.next > 1024 && q.next > len(q.items)/2:
+		q.items = append(q.items[:0:0], q.items[q.next:]...)
+		q.next = 0
+	}
+	if q.bytes <= q.limit/4 && len(q.items)-q.next <= q.count/4 {
+		poke(q.room)
+	}
+	return it, ok
+}
+
+// control returns a pong that is due and the close frame, if one of them is.
+func (q *queue) control() (pong, bye []byte) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	pong, q.pong = q.pong, nil
+	return pong, q.bye
+}
+
+// answerPing makes the next thing sent a pong. Of several pings the last is answered.
+func (q *queue) answerPing(data string) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.pong = append(make([]byte, 0, len(data)), data...)
+	poke(q.wake)
+}
+
+// close takes nothing any more; what waits is sent, and then the close frame.
+func (q *queue) close(frame []byte) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if !q.shut {
+		q.shut, q.bye = true, frame
+		poke(q.wake)
+		poke(q.room)
+	}
+}
+
+// discard drops everything.
+func (q *queue) discard() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.shut, q.items, q.next, q.bytes = true, nil, 0, 0
+	poke(q.room)
+}

@@ -1,0 +1,432 @@
+package relay
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"io"
+	"net/http"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/fasthttp/websocket"
+	"golang.org/x/sync/semaphore"
+
+	"github.com/gitroost/gitroost/grasp"
+)
+
+const (
+	maxInbox     = 64       // messages of one connection that wait for the worker
+	smallMessage = 64 << 10 // bytes that are read without asking for a share of MaxUploads
+	uploadWait   = 20 * time.Second
+	byeTime      = 3 * time.Second // for the client to answer our close frame
+	pingsAllowed = 10              // control frames per second
+)
+
+// A session is one connection.
+type session struct {
+	r      *Relay
+	ws     *websocket.Conn
+	prefix string
+	out    *queue
+
+	// ctx ends with the connection; cancel closes it.
+	ctx    context.Context
+	cancel context.CancelFunc
+
+	inbox   chan incoming
+	room    *semaphore.Weighted // bytes of messages not yet answered
+	goodbye chan struct{}       // closed when the house shuts down
+	once    sync.Once           // guards goodbye
+	slow    atomic.Bool         // given up because it does not read
+	ended   atomic.Bool         // a close frame is queued; nothing is answered any more
+
+	// What follows belongs to the worker.
+	policy    policy
+	challenge string
+	authed    map[grasp.PubKey]struct{}
+	subs      map[string]*subscription
+	weight    int64
+	events    tokens
+	requests  tokens
+	bad       int // wrong signatures so far
+
+	// fresh are the subscriptions that still remember what they were sent from the store.
+	// out.mu guards it.
+	fresh []*subscription
+}
+
+// incoming is one message as it came off the wire.
+type incoming struct {
+	text     string
+	binary   bool
+	tooLarge bool // text is only its beginning
+	last     bool // nothing can be read after it
+	busy     bool // there was no memory for it
+	taken    int64
+	upload   int64
+}
+
+func (r *Relay) newSession(ws *websocket.Conn, req *http.Request, prefix string) *session {
+	var challenge [16]byte
+	rand.Read(challenge[:])
+	s := &session{
+		r:         r,
+		ws:        ws,
+		prefix:    prefix,
+		out:       newQueue(r.cfg.QueueBytes+max(r.cfg.MaxStateEvent, r.cfg.MaxEvent), r.cfg.QueueLength),
+		inbox:     make(chan incoming, maxInbox),
+		room:      semaphore.NewWeighted(int64(r.cfg.MaxMessage)),
+		goodbye:   make(chan struct{}),
+		challenge: hex.EncodeToString(challenge[:]),
+		subs:      make(map[string]*subscription),
+		events:    newTokens(float64(r.cfg.EventsPerMinute)/60, r.cfg.EventBurst),
+		requests:  newTokens(float64(r.cfg.RequestsPerSecond), r.cfg.RequestBurst),
+	}
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.policy = newPolicy(s, req)
+	return s
+}
+
+// run lives as long as the connection, and a little longer: events that had arrived whole are
+// still received.
+func (s *session) run() {
+	defer s.r.leave(s, s.prefix)
+	// Closing a TLS connection may take seconds, so it is nobody's job who is waited for.
+	stop := context.AfterFunc(s.ctx, func() { s.ws.Close() })
+	defer stop()
+	var wg sync.WaitGroup
+	wg.Go(s.work)
+	wg.Go(s.write)
+	s.read()
+	s.cancel()
+	s.out.discard()
+	wg.Wait()
+	s.ws.Close()
+	if s.slow.Load() {
+		s.r.log.Info("a client that does not read was given up", "prefix", s.prefix)
+	}
+}
+
+// sayGoodbye asks the worker to end after the message at hand. It does not wait.
+func (s *session) sayGoodbye() { s.once.Do(func() { close(s.goodbye) }) }
+
+// end sends what is queued, then a close frame; the connection closes soon after.
+func (s *session) end(code int, text string) {
+	s.ended.Store(true)
+	s.out.close(websocket.FormatCloseMessage(code, text))
+}
+
+// giveUp closes the connection of a client that does not read. It does not wait.
+func (s *session) giveUp() {
+	if s.slow.CompareAndSwap(false, true) {
+		s.r.n.slow.Add(1)
+		s.cancel()
+	}
+}
+
+// read takes messages off the wire until the connection ends.
+func (s *session) read() {
+	defer close(s.inbox)
+	cfg := &s.r.cfg
+	idle := time.AfterFunc(cfg.Idle, s.cancel)
+	defer idle.Stop()
+	whole := time.AfterFunc(cfg.MessageTime, s.cancel)
+	whole.Stop()
+	defer whole.Stop()
+
+	controls := newTokens(pingsAllowed, 2*pingsAllowed)
+	control := func() bool {
+		idle.Reset(cfg.Idle)
+		if !controls.spend(cfg.Now()) {
+			s.end(websocket.ClosePolicyViolation, "too many pings")
+			return false
+		}
+		return true
+	}
+	s.ws.SetPingHandler(func(data string) error {
+		if control() {
+			s.out.answerPing(data)
+		}
+		return nil
+	})
+	s.ws.SetPongHandler(func(string) error { control(); return nil })
+
+	small := make([]byte, 4096)
+	for {
+		kind, body, err := s.ws.NextReader()
+		if err != nil {
+			return
+		}
+		whole.Reset(cfg.MessageTime)
+		in, err := s.readOne(body, small, func() { idle.Reset(cfg.Idle) })
+		if whole.Stop(); err != nil {
+			return
+		}
+		in.binary = kind == websocket.BinaryMessage
+		s.r.n.bytesIn.Add(int64(len(in.text)))
+		idle.Stop() // while the worker is behind, silence is our own doing
+		in.taken = int64(min(len(in.text), cfg.MaxMessage))
+		if s.room.Acquire(s.ctx, in.taken) != nil {
+			s.r.uploads.Release(in.upload)
+			return
+		}
+		select {
+		case s.inbox <- in:
+		case <-s.goodbye:
+			s.release(in)
+		case <-s.ctx.Done():
+			s.release(in)
+			return
+		}
+		idle.Reset(cfg.Idle)
+	}
+}
+
+func (s *session) release(in incoming) {
+	s.room.Release(in.taken)
+	if in.upload > 0 {
+		s.r.uploads.Release(in.upload)
+	}
+}
+
+// readOne reads a message. Of one that is too large the rest is thrown away, so that the
+// connection can stay (N-012), unless it is larger still by far. A message over smallMessage first
+// gets a share of the memory set aside for uploads.
+func (s *session) readOne(body io.Reader, chunk []byte, progress func()) (in incoming, err error) {
+	most := s.r.cfg.MaxMessage
+	defer func() {
+		if err != nil && in.upload > 0 {
+			s.r.uploads.Release(in.upload)
+		}
+	}()
+	var b strings.Builder
+	thrown := 0
+	for {
+		n, err := body.Read(chunk)
+		if n > 0 {
+			progress()
+		}
+		switch {
+		case in.tooLarge || in.busy:
+			thrown += n
+		case b.Len()+n > most:
+			in.tooLarge = true
+		case b.Len()+n > smallMessage && in.upload == 0:
+			if in.upload = s.reserve(int64(most)); in.upload == 0 {
+				in.busy = true
+				break
+			}
+			b.Write(chunk[:n])
+			chunk = make([]byte, 32<<10)
+		default:
+			b.Write(chunk[:n])
+		}
+		if err != nil && err != io.EOF {
+			return in, err
+		}
+		if err == io.EOF || thrown > 4*most {
+			in.last = err == nil
+			in.text = b.String()
+			break
+		}
+	}
+	if in.upload > 0 { // keep what is used
+		used := min(int64(len(in.text)), in.upload)
+		s.r.uploads.Release(in.upload - used)
+		in.upload = used
+	}
+	return in, nil
+}
+
+// reserve waits for n bytes of memory and returns n, or 0 if there was none in time.
+func (s *session) reserve(n int64) int64 {
+	ctx, cancel := context.WithTimeout(s.ctx, uploadWait)
+	defer cancel()
+	if s.r.uploads.Acquire(ctx, n) != nil {
+		return 0
+	}
+	return n
+}
+
+// work answers messages, one after another.
+func (s *session) work() {
+	s.policy.connected()
+	defer func() {
+		for id := range s.subs {
+			s.drop(id)
+		}
+		s.policy.disconnected()
+	}()
+	for {
+		select {
+		case <-s.goodbye:
+			s.end(websocket.CloseGoingAway, "server is shutting down")
+			// The reader may still be handing over; what it brings is thrown away.
+			for in := range s.inbox {
+				s.release(in)
+			}
+			return
+		case in, ok := <-s.inbox:
+			if !ok {
+				return
+			}
+			if !s.ended.Load() {
+				s.handle(in)
+			}
+			s.release(in)
+		}
+	}
+}
+
+// handle answers one message.
+func (s *session) handle(in incoming) {
+	defer func() {
+		if p := recover(); p != nil {
+			s.r.log.Error("relay: panic while answering", "panic", p, "stack", string(debug.Stack()))
+			s.end(websocket.CloseInternalServerErr, "internal error")
+		}
+	}()
+	limit := strconv.Itoa(s.r.cfg.MaxMessage)
+	switch {
+	case in.busy:
+		s.notice("rate-limited: too many large messages at once, try again")
+	case in.tooLarge:
+		if id, ok := findID(in.text); ok && strings.Contains(in.text[:min(len(in.text), 64)], `"EVENT"`) {
+			s.answer(id, false, "invalid: message is larger than "+limit+" bytes")
+		} else {
+			s.notice("invalid: message is larger than " + limit + " bytes")
+		}
+	case in.binary:
+		s.notice("invalid: messages are text, not binary")
+	default:
+		s.dispatch(parseMessage(in.text, s.r.bounds))
+	}
+	if in.last {
+		s.end(websocket.CloseMessageTooBig, "message is larger than "+limit+" bytes")
+	}
+}
+
+func (s *session) dispatch(m message) {
+	if m.fail != "" {
+		s.notice("invalid: " + m.fail)
+		if m.verb != "EVENT" || !m.hasID {
+			return
+		}
+	}
+	switch m.verb {
+	case "EVENT":
+		s.onEvent(m)
+	case "REQ":
+		s.onReq(m)
+	case "COUNT":
+		s.onCount(m)
+	case "CLOSE":
+		if !s.badSub(m) {
+			s.drop(m.sub)
+		}
+	case "AUTH":
+		s.onAuth(m)
+	case "":
+		s.notice(or(m.odd, "invalid: a message is a list that begins with its type"))
+	default:
+		s.notice("unsupported: message type " + strconv.Quote(m.verb[:min(len(m.verb), 32)]))
+	}
+}
+
+// reply queues an answer, waiting while the client reads more slowly than it asks.
+func (s *session) reply(it item) {
+	for s.out.busy() {
+		select {
+		case <-s.out.room:
+		case <-s.ctx.Done():
+			return
+		}
+	}
+	if !s.out.put(it) {
+		s.giveUp()
+	}
+}
+
+func (s *session) notice(text string) {
+	s.r.n.notices.Add(1)
+	s.reply(item{head: say("NOTICE", text)})
+}
+
+func (s *session) answer(id string, ok bool, text string) {
+	if !ok {
+		s.r.n.eventsRefused.Add(1)
+	}
+	s.reply(item{head: sayOK(id, ok, text)})
+}
+
+// write empties the queue and sends pings. It is the only one to write to the connection, but
+// for the library's answer to a close frame.
+func (s *session) write() {
+	cfg := &s.r.cfg
+	ping := time.NewTicker(cfg.PingEvery)
+	defer ping.Stop()
+	stuck := time.AfterFunc(cfg.WriteTime, s.cancel)
+	stuck.Stop()
+	defer stuck.Stop()
+	send := func(kind int, data []byte) bool {
+		stuck.Reset(cfg.WriteTime)
+		defer stuck.Stop()
+		var err error
+		if kind == websocket.TextMessage {
+			err = s.ws.WriteMessage(kind, data)
+		} else {
+			err = s.ws.WriteControl(kind, data, time.Time{})
+		}
+		if err != nil {
+			s.cancel()
+		}
+		return err == nil
+	}
+	var scratch []byte
+	last := 0
+	for {
+		it, ok := s.out.take(last)
+		last = 0
+		pong, bye := s.out.control()
+		if pong != nil && !send(websocket.PongMessage, pong) {
+			return
+		}
+		if ok {
+			last = it.size()
+			data := it.head
+			if it.body != nil { // one frame: not every client puts fragments together
+				scratch = append(append(append(scratch[:0], it.head...), it.body...), ']')
+				data = scratch
+			}
+			if !send(websocket.TextMessage, data) {
+				return
+			}
+			s.r.n.bytesOut.Add(int64(last))
+			if cap(scratch) > smallMessage {
+				scratch = nil
+			}
+			continue
+		}
+		if bye != nil {
+			if send(websocket.CloseMessage, bye) {
+				time.AfterFunc(byeTime, s.cancel)
+			}
+			return
+		}
+		select {
+		case <-s.out.wake:
+		case <-ping.C:
+			s.forget()
+			if !send(websocket.PingMessage, nil) {
+				return
+			}
+		case <-s.ctx.Done():
+			return
+		}
+	}
+}
