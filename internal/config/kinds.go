@@ -188,38 +188,38 @@ func count(p *int, name, def string, low, high int, doc string) Setting {
 func size(p *int64, name, def string, low, high int64, doc string) Setting {
 	return Setting{
 		Name: name, Default: def, Doc: doc, Unit: "bytes",
-		Limit: FormatSize(low) + " to " + FormatSize(high),
+		Limit: Size(low) + " to " + Size(high),
 		set: func(s string) error {
 			n, err := ParseSize(s)
 			if err != nil {
 				return err
 			}
 			if n < low || n > high {
-				return fmt.Errorf("is %s; it may be %s to %s", FormatSize(n), FormatSize(low), FormatSize(high))
+				return fmt.Errorf("is %s; it may be %s to %s", Size(n), Size(low), Size(high))
 			}
 			*p = n
 			return nil
 		},
-		get: func() string { return FormatSize(*p) },
+		get: func() string { return Size(*p) },
 	}
 }
 
 func duration(p *time.Duration, name, def string, low, high time.Duration, doc string) Setting {
 	return Setting{
 		Name: name, Default: def, Doc: doc, Unit: "duration",
-		Limit: FormatDuration(low) + " to " + FormatDuration(high),
+		Limit: Duration(low) + " to " + Duration(high),
 		set: func(s string) error {
 			d, err := ParseDuration(s)
 			if err != nil {
 				return err
 			}
 			if d < low || d > high {
-				return fmt.Errorf("is %s; it may be %s to %s", FormatDuration(d), FormatDuration(low), FormatDuration(high))
+				return fmt.Errorf("is %s; it may be %s to %s", Duration(d), Duration(low), Duration(high))
 			}
 			*p = d
 			return nil
 		},
-		get: func() string { return FormatDuration(*p) },
+		get: func() string { return Duration(*p) },
 	}
 }
 
@@ -255,8 +255,8 @@ func ParseSize(s string) (int64, error) {
 	return 0, fmt.Errorf("is %s, not a size such as 512 MiB or 2 GiB", quoted(s))
 }
 
-// FormatSize writes n with the largest binary unit that divides it.
-func FormatSize(n int64) string {
+// Size writes n with the largest binary unit that divides it.
+func Size(n int64) string {
 	for _, u := range units {
 		if n >= u.n && n%u.n == 0 && u.n&(u.n-1) == 0 {
 			return strconv.FormatInt(n/u.n, 10) + " " + u.name
@@ -282,8 +282,8 @@ func ParseDuration(s string) (time.Duration, error) {
 	return d, nil
 }
 
-// FormatDuration writes d as ParseDuration reads it, as short as possible.
-func FormatDuration(d time.Duration) string {
+// Duration writes d as ParseDuration reads it, as short as possible.
+func Duration(d time.Duration) string {
 	if d >= 2*day && d%day == 0 {
 		return strconv.FormatInt(int64(d/day), 10) + "d"
 	}

@@ -26,8 +26,8 @@ func TestSizes(t *testing.T) {
 		}
 	}
 	for n, want := range map[int64]string{0: "0 B", 1 << 20: "1 MiB", 3 << 29: "1536 MiB", 1000: "1000 B", 5e9: "5000000000 B"} {
-		if got := config.FormatSize(n); got != want {
-			t.Errorf("FormatSize(%d) = %q, want %q", n, got, want)
+		if got := config.Size(n); got != want {
+			t.Errorf("Size(%d) = %q, want %q", n, got, want)
 		}
 	}
 }
@@ -40,8 +40,8 @@ func TestDurations(t *testing.T) {
 		if err != nil || got != want {
 			t.Errorf("ParseDuration(%q) = %v, %v; want %v", in, got, err, want)
 		}
-		if back, err := config.ParseDuration(config.FormatDuration(got)); err != nil || back != got {
-			t.Errorf("%v is written %q", got, config.FormatDuration(got))
+		if back, err := config.ParseDuration(config.Duration(got)); err != nil || back != got {
+			t.Errorf("%v is written %q", got, config.Duration(got))
 		}
 	}
 	for _, bad := range []string{"", "30", "-5m", "1.5d", "99999999d", "d", "soon"} {
@@ -131,8 +131,8 @@ func FuzzSize(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if back, err := config.ParseSize(config.FormatSize(n)); n < 0 || err != nil || back != n {
-			t.Fatalf("%q is %d, written %q, read %d (%v)", s, n, config.FormatSize(n), back, err)
+		if back, err := config.ParseSize(config.Size(n)); n < 0 || err != nil || back != n {
+			t.Fatalf("%q is %d, written %q, read %d (%v)", s, n, config.Size(n), back, err)
 		}
 	})
 }

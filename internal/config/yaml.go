@@ -19,7 +19,7 @@ func (l *loader) yaml(name string, data []byte) {
 	r := yamlReader{l: l, name: name, seen: map[string]int{}}
 	switch {
 	case len(data) > MaxFile:
-		l.fault(name, "is larger than %s; this is no configuration", FormatSize(MaxFile))
+		l.fault(name, "is larger than %s; this is no configuration", Size(MaxFile))
 		return
 	case !utf8.Valid(data):
 		l.fault(name, "is not UTF-8")
