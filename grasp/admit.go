@@ -108,7 +108,7 @@ func (v View) admitStateOf(s State) (Admission, error) {
 		if o.Shelf == Served && o.ID != s.ID && !newer(s, o) {
 			r := stale()
 			if s.At == o.At {
-				r.Text += fmt.Sprintf("; state %s has the same created_at and a lower id, sign again", o.ID[:8])
+				r.Text += fmt.Sprintf("; state %s has the same created_at and a lower id, sign again", o.ID.Short())
 			}
 			return Admission{}, r
 		}

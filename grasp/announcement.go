@@ -101,10 +101,10 @@ func (v View) Maintainers(owner PubKey) KeySet {
 			if set.Has(k) {
 				continue
 			}
+			set[k] = struct{}{}
 			if len(set) == MaxMaintainers {
 				return set
 			}
-			set[k] = struct{}{}
 			if _, ok := v.Announcements[k]; ok {
 				queue = append(queue, k)
 			}

@@ -64,35 +64,42 @@ func (v View) Wants() []OID {
 
 // Plan works out what must happen. at holds the refs of every hosted repository by owner, have
 // the complete ones among Wants, and expired the PR refs whose time without an event is over
-// (G01-707).
+// (G01-707). A repository without a snapshot is left alone.
 func (v View) Plan(at map[PubKey]*Snapshot, have OIDSet, expired map[PubKey][]EventID) Plan {
-	p := planner{View: v, have: have, open: KeySet{}, sets: map[PubKey]KeySet{}}
-	owners := make([]PubKey, 0, len(v.Hosted))
+	p := planner{
+		View: v, have: have,
+		sets: map[PubKey]KeySet{}, states: map[PubKey][]State{},
+		whole: map[EventID]bool{},
+		open:  KeySet{}, members: KeySet{}, dropped: map[EventID]struct{}{},
+	}
+	var owners []PubKey
 	for o, h := range v.Hosted {
 		if h == Live && at[o] != nil {
 			owners = append(owners, o)
 		}
 	}
 	slices.Sort(owners)
-	edits := make(map[PubKey][]RefChange, len(owners))
-	results := make(map[PubKey]aim, len(owners))
 	for _, o := range owners {
-		results[o] = p.align(o, at[o])
-		edits[o] = results[o].edits
+		p.states[o] = v.statesOf(p.maintainers(o))
 	}
-	p.releaseAnnouncements(owners, results)
+	// What becomes visible is settled first: a state that another one supersedes moves nothing
+	// any more.
+	p.releaseAnnouncements(owners)
 	p.releaseStates()
-	p.pulls(at, edits)
+	repos := make(map[PubKey]*RepoPlan, len(owners))
+	for _, o := range owners {
+		repos[o] = p.align(o, at[o])
+	}
+	p.pulls(at, repos)
 	for _, o := range owners {
 		for _, id := range expired[o] {
-			p.removeOrphan(at[o], id, o, edits)
+			p.removeOrphan(at[o], id, repos[o])
 		}
 	}
 	for _, o := range owners {
-		r := RepoPlan{Repo: Addr{o, v.ID}, Edits: edits[o], Head: results[o].head, Cause: results[o].cause}
-		if len(r.Edits) > 0 || r.Head != "" {
+		if r := repos[o]; len(r.Edits) > 0 || r.Head != "" {
 			slices.SortFunc(r.Edits, func(a, b RefChange) int { return strings.Compare(string(a.Ref), string(b.Ref)) })
-			p.plan.Repos = append(p.plan.Repos, r)
+			p.plan.Repos = append(p.plan.Repos, *r)
 		}
 	}
 	return p.plan
@@ -100,10 +107,14 @@ func (v View) Plan(at map[PubKey]*Snapshot, have OIDSet, expired map[PubKey][]Ev
 
 type planner struct {
 	View
-	have OIDSet
-	sets map[PubKey]KeySet // maintainer sets, once computed
-	open KeySet            // owners whose announcement is served once the plan is carried out
-	plan Plan
+	have    OIDSet
+	sets    map[PubKey]KeySet  // maintainer sets, once computed
+	states  map[PubKey][]State // statesOf the maintainers of each owner
+	whole   map[EventID]bool   // whether a state is complete, once known
+	open    KeySet             // owners whose announcement is served once the plan is carried out
+	members KeySet             // maintainers of those
+	dropped map[EventID]struct{}
+	plan    Plan
 }
 
 // maintainers is Maintainers, remembered.
@@ -116,65 +127,67 @@ func (p *planner) maintainers(owner PubKey) KeySet {
 	return m
 }
 
-// An aim is what one repository should look like.
-type aim struct {
-	edits  []RefChange
-	head   RefName
-	cause  EventID
-	stated bool // a complete state speaks for it
-}
-
 // complete reports whether everything that s declares is here.
 func (p *planner) complete(s State) bool {
-	if len(s.Unsatisfiable) > 0 {
-		return false
-	}
-	for _, o := range s.Refs {
-		if !p.have.Has(o) {
-			return false
+	is, known := p.whole[s.ID]
+	if !known {
+		is = len(s.Unsatisfiable) == 0
+		for _, o := range s.Refs {
+			if !is {
+				break
+			}
+			is = p.have.Has(o)
 		}
+		p.whole[s.ID] = is
 	}
-	return true
+	return is
 }
 
-// align finds the newest complete state that may move owner's refs, and how far they are from it.
-func (p *planner) align(owner PubKey, now *Snapshot) aim {
-	var target *State
-	var coming []State // newer than target, and not complete
-	servedSeen := 0
-	for _, s := range p.statesOf(p.maintainers(owner)) {
-		if s.Shelf == Served {
-			servedSeen++
-		}
-		// G01-310: what waits and is older than a served state moves nothing.
-		if s.Shelf == Waiting && servedSeen > 0 {
+// target finds the newest complete state that may move owner's refs, and those that are newer
+// but not complete. It returns nil if there is none.
+func (p *planner) target(owner PubKey) (target *State, coming []State) {
+	served := 0
+	for _, s := range p.states[owner] {
+		if _, gone := p.dropped[s.ID]; gone {
 			continue
 		}
-		if servedSeen > servedInReserve {
+		if s.Shelf == Served {
+			served++
+		}
+		// G01-310: what waits and is older than a served state moves nothing.
+		if s.Shelf == Waiting && served > 0 {
+			continue
+		}
+		if served > servedInReserve {
 			break
 		}
 		if p.complete(s) {
-			target = &s
-			break
+			return &s, coming
 		}
 		coming = append(coming, s)
 	}
+	return nil, coming
+}
+
+// align says how owner's repository differs from what it should look like.
+func (p *planner) align(owner PubKey, now *Snapshot) *RepoPlan {
+	r := &RepoPlan{Repo: Addr{owner, p.ID}}
+	target, coming := p.target(owner)
 	if target == nil {
-		a := aim{}
-		a.head = pickHead(now, now.Refs, coming)
-		return a
+		r.Head = pickHead(now, now.Refs, coming)
+		return r
 	}
-	a := aim{cause: target.ID, stated: true}
-	a.edits = editsTowards(*target, now.Refs, coming)
-	after := now.Refs.Apply(a.edits)
+	r.Cause = target.ID
+	r.Edits = editsTowards(*target, now.Refs, coming)
+	after := now.Refs.Apply(r.Edits)
 	if len(coming) > 0 {
 		if _, _, clash := conflict(after); clash {
-			a.edits = editsTowards(*target, now.Refs, nil)
-			after = now.Refs.Apply(a.edits)
+			r.Edits = editsTowards(*target, now.Refs, nil)
+			after = now.Refs.Apply(r.Edits)
 		}
 	}
-	a.head = pickHead(now, after, []State{*target})
-	return a
+	r.Head = pickHead(now, after, []State{*target})
+	return r
 }
 
 // editsTowards returns what makes heads and tags those of target (G01-603). What a granted push
@@ -236,20 +249,25 @@ func pickHead(now *Snapshot, refs Refs, states []State) RefName {
 
 // releaseAnnouncements decides which announcements become visible: an owner's when a complete
 // state speaks for the repository (G01-106), a maintainer's with the one that led to it (G01-111).
-func (p *planner) releaseAnnouncements(owners []PubKey, results map[PubKey]aim) {
+func (p *planner) releaseAnnouncements(owners []PubKey) {
 	for _, o := range owners {
 		a := p.Announcements[o]
 		switch {
 		case a.Shelf == Served:
 			p.open[o] = struct{}{}
-		case a.Shelf == Waiting && a.ListsUs && results[o].stated:
-			p.open[o] = struct{}{}
-			p.plan.Release = append(p.plan.Release, EventID(a.Event.ID))
+		case a.Shelf == Waiting && a.ListsUs:
+			if target, _ := p.target(o); target != nil {
+				p.open[o] = struct{}{}
+				p.plan.Release = append(p.plan.Release, EventID(a.Event.ID))
+			}
 		}
+	}
+	for o := range p.open {
+		maps.Copy(p.members, p.maintainers(o))
 	}
 	var led []EventID
 	for k, a := range p.Announcements {
-		if a.Shelf == Waiting && !a.ListsUs && p.member(k) {
+		if a.Shelf == Waiting && !a.ListsUs && p.members.Has(k) {
 			led = append(led, EventID(a.Event.ID))
 		}
 	}
@@ -257,39 +275,22 @@ func (p *planner) releaseAnnouncements(owners []PubKey, results map[PubKey]aim) 
 	p.plan.Release = append(p.plan.Release, led...)
 }
 
-// member reports whether k is a maintainer of a repository whose announcement is served.
-func (p *planner) member(k PubKey) bool {
-	for o := range p.open {
-		if p.maintainers(o).Has(k) {
-			return true
-		}
-	}
-	return false
-}
-
 // releaseStates makes each author's newest complete waiting state visible, the oldest first, and
 // drops what it supersedes (G01-309, G01-601).
 func (p *planner) releaseStates() {
-	members := KeySet{}
-	for o := range p.open {
-		for k := range p.maintainers(o) {
-			members[k] = struct{}{}
-		}
-	}
 	var out []State
 	for k, list := range p.States {
-		if !members.Has(k) {
+		if !p.members.Has(k) {
 			continue
 		}
-		list = slices.Clone(list)
-		slices.SortFunc(list, byAge)
+		list = slices.SortedFunc(slices.Values(list), byAge)
 		done := false
 		for _, s := range list {
 			switch {
 			case s.Shelf == Served:
 				done = true
 			case done:
-				p.plan.Drop = append(p.plan.Drop, s.ID)
+				p.dropped[s.ID] = struct{}{}
 			case p.complete(s):
 				out = append(out, s)
 				done = true
@@ -300,28 +301,28 @@ func (p *planner) releaseStates() {
 	for _, s := range out {
 		p.plan.Release = append(p.plan.Release, s.ID)
 	}
-	slices.Sort(p.plan.Drop)
+	p.plan.Drop = slices.Sorted(maps.Keys(p.dropped))
 }
 
 // pulls moves the refs of pull requests and releases the waiting ones whose commit is here
 // (G01-703, G01-704, G01-705).
-func (p *planner) pulls(at map[PubKey]*Snapshot, edits map[PubKey][]RefChange) {
-	ids := slices.Sorted(maps.Keys(p.Pulls))
-	for _, id := range ids {
+func (p *planner) pulls(at map[PubKey]*Snapshot, repos map[PubKey]*RepoPlan) {
+	for _, id := range slices.Sorted(maps.Keys(p.Pulls)) {
 		pull := p.Pulls[id]
-		concerned := p.Concerned(pull)
+		concerned := p.concerned(pull, p.maintainers)
 		here := pull.Tip != "" && p.have.Has(pull.Tip)
 		ref := PullRef(id)
 		for _, o := range concerned {
-			if at[o] == nil {
+			r := repos[o]
+			if r == nil {
 				continue
 			}
 			is := at[o].Refs.value(ref)
 			switch {
 			case here && is != pull.Tip:
-				edits[o] = append(edits[o], RefChange{ref, is, pull.Tip})
+				r.Edits = append(r.Edits, RefChange{ref, is, pull.Tip})
 			case !here && is != ZeroOID && pull.Shelf == Waiting:
-				edits[o] = append(edits[o], RefChange{ref, is, ZeroOID})
+				r.Edits = append(r.Edits, RefChange{ref, is, ZeroOID})
 			}
 		}
 		if here && len(concerned) > 0 && pull.Shelf == Waiting {
@@ -331,14 +332,14 @@ func (p *planner) pulls(at map[PubKey]*Snapshot, edits map[PubKey][]RefChange) {
 }
 
 // removeOrphan deletes the PR ref of an event that never came.
-func (p *planner) removeOrphan(now *Snapshot, id EventID, owner PubKey, edits map[PubKey][]RefChange) {
+func (p *planner) removeOrphan(now *Snapshot, id EventID, r *RepoPlan) {
 	ref := PullRef(id)
 	is := now.Refs.value(ref)
-	if is == ZeroOID || slices.ContainsFunc(edits[owner], func(c RefChange) bool { return c.Ref == ref }) {
+	if is == ZeroOID || slices.ContainsFunc(r.Edits, func(c RefChange) bool { return c.Ref == ref }) {
 		return
 	}
 	if pull, ok := p.Pulls[id]; ok && pull.Tip == is {
 		return
 	}
-	edits[owner] = append(edits[owner], RefChange{ref, is, ZeroOID})
+	r.Edits = append(r.Edits, RefChange{ref, is, ZeroOID})
 }

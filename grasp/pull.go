@@ -14,6 +14,7 @@ func ParsePull(ev *nostr.Event) (Pull, error) {
 	p := Pull{Event: ev, ID: EventID(ev.ID)}
 	var tip string
 	var have bool
+	named := map[Addr]struct{}{}
 	for _, t := range ev.Tags {
 		if len(t) < 2 {
 			continue
@@ -24,8 +25,11 @@ func ParsePull(ev *nostr.Event) (Pull, error) {
 				tip, have = strings.ToLower(t[1]), true
 			}
 		case "a":
-			if a, ok := ParseCoordinate(t[1]); ok && !slices.Contains(p.Repos, a) {
-				p.Repos = append(p.Repos, a)
+			if a, ok := ParseCoordinate(t[1]); ok {
+				if _, twice := named[a]; !twice {
+					named[a] = struct{}{}
+					p.Repos = append(p.Repos, a)
+				}
 			}
 		case "clone":
 			for _, u := range t[1:] {
@@ -49,10 +53,12 @@ func ParsePull(ev *nostr.Event) (Pull, error) {
 
 // Concerned returns the owners of the repositories of this identifier that p is about: those that
 // its a tags name, and those with a named key among their maintainers (G01-705).
-func (v View) Concerned(p Pull) []PubKey {
+func (v View) Concerned(p Pull) []PubKey { return v.concerned(p, v.Maintainers) }
+
+func (v View) concerned(p Pull, maintainers func(PubKey) KeySet) []PubKey {
 	var out []PubKey
 	for owner, h := range v.Hosted {
-		if h == Live && v.concerns(p, owner) {
+		if h == Live && v.concerns(p, owner, maintainers) {
 			out = append(out, owner)
 		}
 	}
@@ -60,10 +66,10 @@ func (v View) Concerned(p Pull) []PubKey {
 	return out
 }
 
-func (v View) concerns(p Pull, owner PubKey) bool {
+func (v View) concerns(p Pull, owner PubKey, maintainers func(PubKey) KeySet) bool {
 	if slices.Contains(p.Repos, Addr{owner, v.ID}) {
 		return true
 	}
-	m := v.Maintainers(owner)
+	m := maintainers(owner)
 	return slices.ContainsFunc(p.Repos, func(a Addr) bool { return a.ID == v.ID && m.Has(a.Owner) })
 }

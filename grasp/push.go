@@ -2,6 +2,8 @@ package grasp
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 )
 
@@ -39,17 +41,17 @@ func (g Grant) Relies() []EventID {
 func (v View) CheckPush(repo Addr, now Refs, updates []RefChange) (Grant, error) {
 	var g Grant
 	if len(updates) == 0 {
-		return g, refuse("H-244", Invalid, "the push names no ref")
+		return Grant{}, refuse("H-244", Invalid, "the push names no ref")
 	}
 	seen := make(map[RefName]struct{}, len(updates))
 	changes := make(Refs, len(updates)) // of heads and tags; ZeroOID deletes
 	for _, u := range updates {
 		if _, twice := seen[u.Ref]; twice {
-			return g, refuseRef("H-253", u.Ref, "is named twice in one push")
+			return Grant{}, refuseRef("H-253", u.Ref, "is named twice in one push")
 		}
 		seen[u.Ref] = struct{}{}
 		if err := checkNamespace(u.Ref); err != nil {
-			return g, err
+			return Grant{}, err
 		}
 		if now.value(u.Ref) == u.New || now.value(u.Ref) == ZeroOID && u.New.IsZero() {
 			continue // H-249
@@ -66,12 +68,12 @@ func (v View) CheckPush(repo Addr, now Refs, updates []RefChange) (Grant, error)
 	if v.Hosted[repo.Owner] != Live {
 		r := refuse("G01-115", Blocked, "repository announcement no longer lists this server")
 		r.Ref = g.Updates[0].Ref
-		return g, r
+		return Grant{}, r
 	}
 	for _, u := range g.Updates {
 		if id, ok := u.Ref.Pull(); ok {
 			if err := v.checkPull(repo, id, u); err != nil {
-				return g, err
+				return Grant{}, err
 			}
 			g.Pulls = append(g.Pulls, id)
 		}
@@ -79,7 +81,7 @@ func (v View) CheckPush(repo Addr, now Refs, updates []RefChange) (Grant, error)
 	if len(changes) > 0 {
 		s, partial, err := v.grantingState(repo, now, changes, g.Updates)
 		if err != nil {
-			return g, err
+			return Grant{}, err
 		}
 		g.State, g.Partial = s, partial
 	}
@@ -88,7 +90,7 @@ func (v View) CheckPush(repo Addr, now Refs, updates []RefChange) (Grant, error)
 			r := refuseRef("H-250", u.Ref, fmt.Sprintf("is at %s here, your push expects %s", spell(is), spell(u.Old)))
 			r.Text = "fetch first: " + r.Text
 			r.Hint = "run git fetch, then push again"
-			return g, r
+			return Grant{}, r
 		} else {
 			g.Updates[i].Old = is
 		}
@@ -116,10 +118,13 @@ func refuseRef(rule string, ref RefName, text string) *Refusal {
 
 // checkNamespace says which refs a push may name at all (G01-506, G01-701).
 func checkNamespace(ref RefName) error {
-	if _, ok := ParseRefName(string(ref)); !ok {
-		return refuseRef("G01-506", ref, "is not a ref name that git accepts")
-	}
+	_, legal := ParseRefName(string(ref))
 	switch {
+	case !legal && strings.HasPrefix(string(ref), "refs/"):
+		return &Refusal{
+			Rule: "H-253", Prefix: Blocked, Ref: ref,
+			Text: fmt.Sprintf("%.100q is not a ref name that git accepts", string(ref)),
+		}
 	case ref.IsHead(), ref.IsTag():
 		return nil
 	case ref.IsNostr():
@@ -130,9 +135,11 @@ func checkNamespace(ref RefName) error {
 		r.Hint = "push pull requests to refs/nostr/<event-id>, 64 lower-case hex digits"
 		return r
 	}
-	r := refuseRef("G01-506", ref, "is outside refs/heads/, refs/tags/ and refs/nostr/")
-	r.Hint = "only branches, tags and refs/nostr/<event-id> can be pushed here"
-	return r
+	return &Refusal{
+		Rule: "G01-506", Prefix: Blocked, Ref: ref,
+		Text: fmt.Sprintf("%.100s is outside refs/heads/, refs/tags/ and refs/nostr/", ref),
+		Hint: "only branches, tags and refs/nostr/<event-id> can be pushed here",
+	}
 }
 
 // checkPull judges one update of a PR ref that is not true already.
@@ -147,7 +154,7 @@ func (v View) checkPull(repo Addr, id EventID, u RefChange) error {
 	if !known {
 		return nil // G01-701
 	}
-	if !v.concerns(p, repo.Owner) {
+	if !v.concerns(p, repo.Owner, v.Maintainers) {
 		return refuseRef("G01-702", u.Ref, "carries the id of a pull request for another repository")
 	}
 	if u.New != p.Tip {
@@ -179,7 +186,55 @@ func (v View) grantingState(repo Addr, now Refs, changes Refs, order []RefChange
 		}
 		return State{}, false, offence(newest, u)
 	}
+	if err := checkFolders(now, changes); err != nil {
+		return State{}, false, err
+	}
 	return newest, true, nil
+}
+
+// checkFolders refuses a partial push that would leave one ref where git needs a folder for
+// another. No state can ask for that, but a part of one may, while something older is in the way.
+func checkFolders(now, changes Refs) error {
+	created := make(map[RefName]struct{}, len(changes))
+	for ref, oid := range changes {
+		if _, exists := now[ref]; !exists && !oid.IsZero() {
+			created[ref] = struct{}{}
+		}
+	}
+	if len(created) == 0 {
+		return nil
+	}
+	stays := func(ref RefName) bool {
+		if oid, changed := changes[ref]; changed {
+			return !oid.IsZero()
+		}
+		_, exists := now[ref]
+		return exists
+	}
+	refuse := func(ref, other RefName) error {
+		r := refuseRef("G01-502", ref, fmt.Sprintf("cannot exist in git beside %s", other))
+		r.Hint = fmt.Sprintf("delete %s in the same push", other)
+		return r
+	}
+	for _, ref := range slices.Sorted(maps.Keys(created)) {
+		for folder := range folders(ref) {
+			if stays(folder) {
+				return refuse(ref, folder)
+			}
+		}
+	}
+	var ref, file RefName // the first, so that the same push is always told the same
+	for n := range now {
+		for folder := range folders(n) {
+			if _, made := created[folder]; made && stays(n) && (ref == "" || n < ref) {
+				ref, file = n, folder
+			}
+		}
+	}
+	if ref != "" {
+		return refuse(file, ref)
+	}
+	return nil
 }
 
 // aligned reports whether heads and tags would be exactly what s declares.

@@ -2,7 +2,9 @@ package grasp
 
 import (
 	"fmt"
+	"net/netip"
 	"net/url"
+	"path"
 	"strings"
 
 	"golang.org/x/net/idna"
@@ -12,7 +14,7 @@ import (
 // The zero Site is named by nobody.
 type Site struct {
 	authorities map[string]struct{}
-	basePath    string // without slashes at its ends; usually ""
+	basePath    string // escaped, without slashes at its ends; usually ""
 }
 
 // NewSite returns the site that answers at the given URLs (http, https, ws or wss). All of them
@@ -25,12 +27,12 @@ func NewSite(urls ...string) (Site, error) {
 			return Site{}, fmt.Errorf("public URL %q: %v", raw, err)
 		}
 		a, ok := authority(u)
-		if !ok {
+		if !ok || !schemeIs(u, "http", "https") && !schemeIs(u, "ws", "wss") {
 			return Site{}, fmt.Errorf("public URL %q: want http(s)://host[:port]", raw)
 		}
 		s.authorities[a] = struct{}{}
 		if i == 0 {
-			s.basePath = strings.Trim(u.Path, "/")
+			s.basePath = strings.Trim(u.EscapedPath(), "/")
 		}
 	}
 	return s, nil
@@ -43,21 +45,28 @@ func authority(u *url.URL) (string, bool) {
 		return "", false
 	}
 	host := strings.TrimSuffix(u.Hostname(), ".")
-	if !strings.Contains(host, ":") { // not an IPv6 literal
-		ascii, err := idna.Lookup.ToASCII(host)
+	if strings.Contains(host, ":") {
+		ip, err := netip.ParseAddr(host)
 		if err != nil {
-			// Names that IDNA refuses (underscores) still compare as they are.
-			ascii = strings.ToLower(host)
+			return "", false
 		}
+		host = "[" + ip.String() + "]" // the brackets keep the last group apart from a port
+	} else if ascii, err := idna.Lookup.ToASCII(host); err == nil {
 		host = ascii
-	}
+	} // else: names that IDNA refuses (underscores) still compare as they are
 	if host == "" {
 		return "", false
 	}
+	host = strings.ToLower(host)
 	if p := u.Port(); p != "" && p != "80" && p != "443" {
-		return strings.ToLower(host) + ":" + p, true
+		host += ":" + p
 	}
-	return strings.ToLower(host), true
+	return host, true
+}
+
+func schemeIs(u *url.URL, plain, secure string) bool {
+	s := strings.ToLower(u.Scheme)
+	return s == plain || s == secure
 }
 
 func (s Site) has(u *url.URL) bool {
@@ -76,13 +85,14 @@ func (s Site) ListsClone(raw string) bool {
 	if err != nil {
 		return false
 	}
-	switch strings.ToLower(u.Scheme) {
-	case "http", "https":
-	default:
+	if !schemeIs(u, "http", "https") || !s.has(u) {
 		return false
 	}
-	first, _, _ := strings.Cut(strings.TrimLeft(u.Path, "/"), "/")
-	return s.has(u) && first != "prs"
+	at := path.Clean("/"+u.Path) + "/"
+	if s.basePath != "" {
+		at = strings.TrimPrefix(at, "/"+s.basePath)
+	}
+	return !strings.HasPrefix(at, "/prs/")
 }
 
 // ListsRelay reports whether a relay URL names this site: ws or wss at our authority, with
@@ -92,11 +102,9 @@ func (s Site) ListsRelay(raw string) bool {
 	if err != nil {
 		return false
 	}
-	switch strings.ToLower(u.Scheme) {
-	case "ws", "wss":
-	default:
+	if !schemeIs(u, "ws", "wss") || !s.has(u) {
 		return false
 	}
-	path := strings.Trim(u.Path, "/")
-	return s.has(u) && (path == "" || path == s.basePath)
+	p := strings.Trim(u.EscapedPath(), "/")
+	return p == "" || p == s.basePath
 }

@@ -2,6 +2,7 @@ package grasp
 
 import (
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
 
@@ -37,15 +38,15 @@ func ParseState(ev *nostr.Event) (State, error) {
 			continue
 		}
 		if len(t) < 2 || t[1] == "" {
-			return s, refuse("G01-302", Invalid, fmt.Sprintf("the state names %q without an object id", name))
+			return s, refuse("G01-302", Invalid, fmt.Sprintf("the state names %.100q without an object id", name))
 		}
-		value := strings.ToLower(t[1])
-		if strings.HasPrefix(value, "ref: ") {
+		if strings.HasPrefix(t[1], "ref: ") {
 			continue
 		}
+		value := strings.ToLower(t[1])
 		ref, ok := ParseRefName(name)
 		if !ok {
-			return s, refuse("G01-302", Invalid, fmt.Sprintf("%q is not a ref name that git accepts", name))
+			return s, refuse("G01-302", Invalid, fmt.Sprintf("%.100q is not a ref name that git accepts", name))
 		}
 		if was, twice := raw[name]; twice {
 			if was != value {
@@ -71,15 +72,24 @@ func ParseState(ev *nostr.Event) (State, error) {
 // conflict finds two refs of which one would have to be a folder of the other.
 func conflict(refs Refs) (file, folder RefName, found bool) {
 	for n := range refs {
-		for i := len("refs/heads/"); i < len(n); i++ {
-			if n[i] == '/' {
-				if _, ok := refs[n[:i]]; ok {
-					return n[:i], n, true
-				}
+		for folder := range folders(n) {
+			if _, ok := refs[folder]; ok {
+				return folder, n, true
 			}
 		}
 	}
 	return "", "", false
+}
+
+// folders yields the names that cannot be refs where the head or tag n is one: its folders.
+func folders(n RefName) iter.Seq[RefName] {
+	return func(yield func(RefName) bool) {
+		for i := len(tagsPrefix) + 1; i < len(n); i++ {
+			if n[i] == '/' && !yield(n[:i]) {
+				return
+			}
+		}
+	}
 }
 
 // Conflict reports two names of refs that git cannot hold together: one is a folder of the other.
