@@ -1,0 +1,134 @@
+package store
+
+import (
+	"context"
+	"slices"
+)
+
+// A dimension is a way to scan for a query: by tag, by author, by kind, or through everything.
+type dimension struct {
+	scan string
+	args [][]any // one stream for each
+	set  *tagSet // of a scan by tag
+	auth bool    // scans by author
+	kind bool    // scans by kind
+}
+
+func (d dimension) streams() []*stream {
+	out := make([]*stream, len(d.args))
+	for i, args := range d.args {
+		out[i] = &stream{scan: d.scan, args: args}
+	}
+	return out
+}
+
+// covers takes from what is to be checked what the scan sees to.
+func (d dimension) covers(r *rest) {
+	if d.auth {
+		r.authors = nil
+	}
+	if d.kind {
+		r.kinds = nil
+	}
+	if d.set != nil {
+		r.tags = slices.DeleteFunc(slices.Clone(r.tags), func(s tagSet) bool { return s.letter == d.set.letter })
+	}
+}
+
+// maxPairs is up to how many pairs of author and kind are scanned as such.
+const maxPairs = 512
+
+// dimensions returns the ways to scan for q, the one that is most likely good first.
+func (q *query) dimensions() []dimension {
+	var out []dimension
+	for i := range q.tags {
+		set := &q.tags[i]
+		d := dimension{scan: scanTag, set: set}
+		for _, key := range set.keys {
+			d.args = append(d.args, []any{key})
+		}
+		out = append(out, d)
+	}
+	switch {
+	case q.authors != nil && q.kinds != nil && len(q.authors)*len(q.kinds) <= maxPairs:
+		d := dimension{scan: scanAuthorKind, auth: true, kind: true}
+		for _, a := range q.authors {
+			for _, k := range q.kinds {
+				d.args = append(d.args, []any{a[:], k})
+			}
+		}
+		out = append(out, d)
+	case q.authors != nil:
+		d := dimension{scan: scanAuthor, auth: true}
+		for _, a := range q.authors {
+			d.args = append(d.args, []any{a[:]})
+		}
+		out = append(out, d)
+	}
+	if q.kinds != nil && (q.authors == nil || len(q.authors)*len(q.kinds) > maxPairs) {
+		d := dimension{scan: scanKind, kind: true}
+		for _, k := range q.kinds {
+			d.args = append(d.args, []any{k})
+		}
+		out = append(out, d)
+	}
+	if len(out) == 0 {
+		out = append(out, dimension{scan: scanTime, args: [][]any{nil}})
+	}
+	return out
+}
+
+const (
+	// guessCap is up to how many entries of a range are counted for a guess, and guessRanges of
+	// how many ranges.
+	guessCap    = 64
+	guessRanges = 8
+)
+
+// choose returns the dimension with the fewest entries, by a guess that costs little: a few
+// entries of a few ranges are counted.
+func (r *reader) choose(ctx context.Context, q *query) (dimension, error) {
+	all := q.dimensions()
+	if len(all) == 1 {
+		return all[0], nil
+	}
+	best, least := 0, -1
+	for i, d := range all {
+		n, err := r.guess(ctx, q, d)
+		if err != nil {
+			return dimension{}, err
+		}
+		if least < 0 || n < least {
+			best, least = i, n
+		}
+		if n == 0 {
+			break
+		}
+	}
+	return all[best], nil
+}
+
+// guess returns about how many entries of its index d looks at, or a little more than can be
+// told.
+func (r *reader) guess(ctx context.Context, q *query, d dimension) (int, error) {
+	stride := max(1, len(d.args)/guessRanges)
+	sum, looked := 0, 0
+	for i := 0; i < len(d.args); i += stride {
+		var n int
+		args := append([]any{q.until, zero32[:], q.since, guessCap}, d.args[i]...)
+		if _, err := r.row(ctx, `SELECT count(*) FROM (`+d.scan+`)`, args, &n); err != nil {
+			return 0, err
+		}
+		sum += n
+		looked++
+	}
+	return (sum*len(d.args) + looked - 1) / looked, nil
+}
+
+var zero32 id32
+
+// contains reports whether key is one of keys, which are sorted.
+func contains(keys [][]byte, key []byte) bool {
+	_, ok := slices.BinarySearchFunc(keys, key, slices.Compare[[]byte])
+	return ok
+}

@@ -1,0 +1,292 @@
+package store
+
+import (
+	"context"
+	"slices"
+
+	"github.com/nbd-wtf/go-nostr"
+
+	"github.com/gitroost/gitroost/grasp"
+	"github.com/gitroost/gitroost/internal/fault"
+)
+
+// Query calls each with the id and the stored JSON of every served event that matches f and has
+// not expired, newest first, ties by lowest id (N-005), every event once. It ends when each returns
+// false, at f's limit or at Config.MaxLimit, or with an error when ctx ends. A limit of zero that
+// was said (LimitZero) and an empty array match nothing (N-006). A filter that asks for something
+// that is not supported, a search or a tag whose name is no letter, is a fault.Invalid.
+//
+// each runs while a snapshot of the database is held: it must not wait for anybody without a
+// deadline, nor call the Store. raw is the callee's to keep.
+func (s *Store) Query(ctx context.Context, f nostr.Filter, each func(id grasp.EventID, raw []byte) bool) error {
+	const op = "store: query"
+	q, err := compile(f)
+	if err != nil {
+		return fault.Wrap(op, err)
+	}
+	limit := s.cfg.MaxLimit
+	if f.Limit > 0 {
+		limit = min(limit, f.Limit)
+	}
+	if q == nil || f.LimitZero || f.Limit < 0 {
+		return nil
+	}
+	return s.read(ctx, op, func(ctx context.Context, r *reader) error {
+		it, err := r.iterate(ctx, q, limit, s.cfg.Now().Unix())
+		if err != nil {
+			return err
+		}
+		for range limit {
+			c, ok, err := it.next(ctx)
+			if err != nil || !ok {
+				return err
+			}
+			raw, err := it.raw(ctx, c)
+			if err != nil {
+				return err
+			}
+			if raw != nil && !each(c.id.id(), raw) {
+				return nil
+			}
+		}
+		return nil
+	})
+}
+
+// Count returns how many served events that have not expired match any of the filters, each
+// counted once (N-041). A filter's limit bounds what it contributes if it says one; MaxLimit
+// does not.
+func (s *Store) Count(ctx context.Context, filters []nostr.Filter) (int64, error) {
+	var n int64
+	err := s.walk(ctx, "store: count", filters, func(candidate) bool {
+		n++
+		return true
+	})
+	if err != nil {
+		return 0, err
+	}
+	return n, nil
+}
+
+// Keys calls each with the id and created_at of every event that Count counts, newest first,
+// ties by lowest id: what a reconciliation starts from (N-043). What is said of each in Query
+// holds here too.
+func (s *Store) Keys(ctx context.Context, filters []nostr.Filter, each func(id grasp.EventID, at int64) bool) error {
+	return s.walk(ctx, "store: keys", filters, func(c candidate) bool { return each(c.id.id(), c.at) })
+}
+
+func (s *Store) walk(ctx context.Context, op string, filters []nostr.Filter, each func(candidate) bool) error {
+	var queries []*query
+	var limits []int
+	for _, f := range filters {
+		q, err := compile(f)
+		if err != nil {
+			return fault.Wrap(op, err)
+		}
+		if q == nil || f.LimitZero || f.Limit < 0 {
+			continue
+		}
+		queries, limits = append(queries, q), append(limits, f.Limit)
+	}
+	return s.read(ctx, op, func(ctx context.Context, r *reader) error {
+		var all merge
+		for i, q := range queries {
+			it, err := r.iterate(ctx, q, limits[i], s.cfg.Now().Unix())
+			if err != nil {
+				return err
+			}
+			if err := all.add(ctx, &limited{it: it, left: limits[i], bounded: limits[i] > 0}); err != nil {
+				return err
+			}
+		}
+		for {
+			c, ok, err := all.next(ctx)
+			if err != nil || !ok {
+				return err
+			}
+			if !each(c) {
+				return nil
+			}
+		}
+	})
+}
+
+// limited ends an iterator after so many.
+type limited struct {
+	it      *iterator
+	left    int
+	bounded bool
+}
+
+func (l *limited) next(ctx context.Context) (candidate, bool, error) {
+	if l.bounded {
+		if l.left == 0 {
+			return candidate{}, false, nil
+		}
+		l.left--
+	}
+	return l.it.next(ctx)
+}
+
+// A query is a filter in the form in which it is asked. A dimension that is nil does not matter.
+type query struct {
+	since, until int64
+	ids          []id32
+	authors      []id32
+	kinds        []int
+	tags         []tagSet
+}
+
+// A tagSet is one letter with the values of which an event must have one.
+type tagSet struct {
+	letter byte
+	keys   [][]byte
+}
+
+// compile returns nil if nothing can match f.
+func compile(f nostr.Filter) (*query, error) {
+	const op = "store: filter"
+	if f.Search != "" {
+		return nil, fault.E(fault.Invalid, op, "unsupported: search")
+	}
+	q := &query{since: minTime, until: maxTime}
+	if f.Since != nil {
+		q.since = int64(*f.Since)
+	}
+	if f.Until != nil {
+		q.until = int64(*f.Until)
+	}
+	empty := q.since > q.until
+	parse := func(list []string) []id32 {
+		out := make([]id32, 0, len(list))
+		for _, v := range list {
+			if b, ok := parse32(v); ok { // what is no id or key matches nothing
+				out = append(out, b)
+			}
+		}
+		slices.SortFunc(out, func(a, b id32) int { return slices.Compare(a[:], b[:]) })
+		out = slices.Compact(out)
+		empty = empty || len(out) == 0
+		return out
+	}
+	if f.IDs != nil {
+		q.ids = parse(f.IDs)
+	}
+	if f.Authors != nil {
+		q.authors = parse(f.Authors)
+	}
+	if f.Kinds != nil {
+		q.kinds = slices.Clone(f.Kinds)
+		slices.Sort(q.kinds)
+		q.kinds = slices.Compact(q.kinds)
+		empty = empty || len(q.kinds) == 0
+	}
+	for name, values := range f.Tags {
+		if !isLetter(name) {
+			return nil, fault.Errorf(fault.Invalid, op, "unsupported: filter on %.20q", "#"+name)
+		}
+		if values == nil {
+			continue
+		}
+		set := tagSet{letter: name[0]}
+		for _, v := range values {
+			set.keys = append(set.keys, tagKey(name[0], v))
+		}
+		slices.SortFunc(set.keys, slices.Compare)
+		set.keys = slices.CompactFunc(set.keys, slices.Equal)
+		empty = empty || len(set.keys) == 0
+		q.tags = append(q.tags, set)
+	}
+	if empty {
+		return nil, nil
+	}
+	slices.SortFunc(q.tags, func(a, b tagSet) int { return int(a.letter) - int(b.letter) })
+	return q, nil
+}
+
+// rest is what of a query the scans do not see to by themselves.
+type rest struct {
+	authors map[id32]struct{}
+	kinds   map[int]struct{}
+	tags    []tagSet
+}
+
+func setOf[T comparable](list []T) map[T]struct{} {
+	if list == nil {
+		return nil
+	}
+	set := make(map[T]struct{}, len(list))
+	for _, v := range list {
+		set[v] = struct{}{}
+	}
+	return set
+}
+
+// iterate chooses the dimension that leaves the fewest events to look at, and returns the events
+// of q, in order. limit says how many will be asked for; 0 means many.
+func (r *reader) iterate(ctx context.Context, q *query, limit int, now int64) (*iterator, error) {
+	it := &iterator{reader: r, rest: rest{kinds: setOf(q.kinds), authors: setOf(q.authors), tags: q.tags}, now: now}
+	var streams []*stream
+	if q.ids != nil {
+		found, err := r.byIDs(ctx, q)
+		if err != nil {
+			return nil, err
+		}
+		streams = []*stream{{page: found, ended: true}}
+	} else {
+		best, err := r.choose(ctx, q)
+		if err != nil {
+			return nil, err
+		}
+		streams = best.streams()
+		best.covers(&it.rest)
+	}
+	first := 1 << 30
+	if limit > 0 && len(it.rest.tags) == 0 && it.rest.authors == nil {
+		// Each stream is asked for its share and somewhat more; one stream for exactly what is
+		// needed.
+		first = limit
+		if len(streams) > 1 {
+			first = 2*limit/len(streams) + 2
+		}
+	}
+	for _, st := range streams {
+		st.reader, st.since, st.now = r, q.since, now
+		st.size = min(first, maxPage, max(4, 4*maxPage/len(streams)))
+		if !st.ended {
+			st.at, st.id = q.until, id32{}
+		}
+		if err := it.add(ctx, st); err != nil {
+			return nil, err
+		}
+	}
+	return it, nil
+}
+
+// byIDs looks up every id; there are at most as many events as ids.
+func (r *reader) byIDs(ctx context.Context, q *query) ([]candidate, error) {
+	var out []candidate
+	for _, id := range q.ids {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		c := candidate{id: id}
+		ok, err := r.row(ctx, sqlByID, []any{id[:], q.until, q.since}, &c.at, &c.seq, &c.kind, &c.expires)
+		if err != nil {
+			return nil, err
+		}
+		if ok {
+			out = append(out, c)
+		}
+	}
+	slices.SortFunc(out, func(a, b candidate) int {
+		if a.before(b) {
+			return -1
+		}
+		return 1 // no two are equal
+	})
+	return out, nil
+}
+
+const sqlByID = `SELECT created_at, seq, kind, expires FROM events INDEXED BY events_id
+	WHERE id = ?1 AND shelf = 2 AND created_at <= ?2 AND created_at >= ?3`

@@ -1,0 +1,229 @@
+// Package store keeps events, repositories, settled refs and what was deleted, in one SQLite
+// file. It is the only room that speaks SQL. A *Store is the steward's Ledger, and the relay and
+// the pages read from it.
+//
+// There is one writer: a goroutine that takes whatever changes are queued, writes them in one
+// transaction, syncs it to disk once, and then answers all who waited for it (writer.go,
+// commit.go). There are several readers, each a connection of its own with a snapshot of its own,
+// so that reading never waits for writing (reader.go, read.go). A filter becomes ordered scans of
+// indexes that are merged as they are read; nothing is ever sorted as a whole (query.go).
+//
+// The package knows nothing of HTTP, git and websockets. It does not decide what may enter: it
+// keeps what it is given by the rules of replacing and deleting, which only a transaction can keep.
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"os"
+	"path/filepath"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	_ "modernc.org/sqlite" // the driver named "sqlite"
+
+	"github.com/gitroost/gitroost/internal/fault"
+	"github.com/gitroost/gitroost/internal/steward"
+)
+
+// Config is what may be set about a Store. The zero value of every field but Now is usable.
+type Config struct {
+	// Now is the clock: it tells which events have expired (N-036) and dates the journal of
+	// moves. Required.
+	Now func() time.Time
+
+	// Log receives what somebody should know and no caller is told. Nil discards it.
+	Log *slog.Logger
+
+	// MaxLimit is how many events one filter returns at most, and if it names no limit. 0 means
+	// 500 (N-013).
+	MaxLimit int
+
+	// Readers is how many queries are answered at the same time; the others wait. 0 means twice
+	// the number of processors, at least 4. Each reader holds up to CacheKiB of memory.
+	Readers int
+
+	// CacheKiB is the page cache of each connection in KiB. 0 means 4096.
+	CacheKiB int
+
+	// Queue is how many changes may wait for the writer; who comes later waits outside. 0 means
+	// 1024.
+	Queue int
+
+	// Batch is how many changes are written in one transaction at most. 0 means 256.
+	Batch int
+}
+
+func (c *Config) setDefaults() error {
+	if c.Now == nil {
+		return errors.New("no clock")
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	orElse(&c.MaxLimit, 500)
+	orElse(&c.Readers, max(4, 2*runtime.GOMAXPROCS(0)))
+	orElse(&c.CacheKiB, 4096)
+	orElse(&c.Queue, 1024)
+	orElse(&c.Batch, 256)
+	return nil
+}
+
+func orElse(v *int, def int) {
+	if *v <= 0 {
+		*v = def
+	}
+}
+
+// A Store is a ledger in one SQLite file. Its methods are safe for concurrent use.
+type Store struct {
+	cfg Config
+	db  *sql.DB
+
+	life   context.Context // ends with Close: what is being read stops
+	end    context.CancelFunc
+	pool   chan *reader  // the readers that have nothing to do
+	done   chan struct{} // closed when the writer has ended
+	writer writer        // of the writer's goroutine alone
+
+	waiting atomic.Int64 // how many events wait; changed by the writer alone
+
+	// mu guards closed, and the queue against being closed while somebody sends. It is held
+	// for reading while a change waits for room in the queue.
+	mu     sync.RWMutex
+	closed bool
+	queue  chan *request
+}
+
+var _ steward.Ledger = (*Store)(nil)
+
+// Open opens the database at path, creates it if need be (the folder must exist), and brings it to
+// the newest schema. A file of a newer schema, or one that is not ours, is a fault.Refused and
+// stays as it is. The caller makes sure that no other process writes to it.
+func Open(ctx context.Context, path string, cfg Config) (*Store, error) {
+	const op = "store: open"
+	if err := cfg.setDefaults(); err != nil {
+		return nil, fault.Wrap(op, err)
+	}
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return nil, fault.Wrap(op, err)
+	}
+	// Nobody else's business: events wait in this file beside the addresses they came from. A file
+	// that exists is not opened here, for closing it would drop locks that this process holds.
+	if f, err := os.OpenFile(abs, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600); err == nil {
+		f.Close()
+	} else if !errors.Is(err, os.ErrExist) {
+		return nil, fault.Wrap(op, err)
+	}
+	db, err := sql.Open("sqlite", dsn(abs, cfg.CacheKiB))
+	if err != nil {
+		return nil, fault.Wrap(op, err)
+	}
+	db.SetMaxOpenConns(cfg.Readers + 1)
+	db.SetMaxIdleConns(cfg.Readers + 1)
+	s := &Store{
+		cfg: cfg, db: db,
+		pool:  make(chan *reader, cfg.Readers),
+		done:  make(chan struct{}),
+		queue: make(chan *request, cfg.Queue),
+	}
+	s.life, s.end = context.WithCancel(context.Background())
+	if err := s.start(ctx, abs); err != nil {
+		s.end()
+		db.Close()
+		return nil, fault.Wrap(op, err)
+	}
+	go s.write()
+	return s, nil
+}
+
+// dsn names the file with the settings of hardening §13. Where the file is created, the first
+// write makes it a write-ahead log; it stays one.
+func dsn(abs string, cacheKiB int) string {
+	q := url.Values{"_pragma": {
+		"busy_timeout(5000)",
+		"journal_mode(WAL)",
+		"synchronous(FULL)",
+		"foreign_keys(ON)",
+		"trusted_schema(OFF)",
+		"mmap_size(0)",
+		"temp_store(MEMORY)",
+		fmt.Sprintf("cache_size(%d)", -cacheKiB),
+		"journal_size_limit(67108864)",
+	}, "_defensive": {"1"}, "_dqs": {"0"}}
+	u := url.URL{Scheme: "file", Path: abs, RawQuery: q.Encode()}
+	return u.String()
+}
+
+func (s *Store) start(ctx context.Context, path string) error {
+	conn, err := s.db.Conn(ctx)
+	if err != nil {
+		return err
+	}
+	if err := migrate(ctx, conn); err != nil {
+		return err
+	}
+	// The file, and the log beside it, exist by now; their names must outlive a power cut too.
+	if err := syncDir(filepath.Dir(path)); err != nil {
+		return err
+	}
+	s.writer = writer{prepared: prepared{conn: conn}, cfg: &s.cfg}
+	var n int64
+	if err := conn.QueryRowContext(ctx, `SELECT count(*) FROM events WHERE shelf = 1`).Scan(&n); err != nil {
+		return err
+	}
+	s.waiting.Store(n)
+	for range s.cfg.Readers {
+		s.pool <- &reader{} // connects when it is first needed
+	}
+	return nil
+}
+
+func syncDir(path string) error {
+	d, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+// closeBudget is how long Close waits for readers that do not notice that they shall stop.
+const closeBudget = 5 * time.Second
+
+// Close writes what is queued, stops what is being read, and closes the file. Whoever calls
+// Commit or reads afterwards gets a fault.Closing. Closing twice is closing once.
+func (s *Store) Close() error {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		<-s.done
+		return nil
+	}
+	s.closed = true
+	close(s.queue)
+	s.mu.Unlock()
+	<-s.done
+
+	s.end()
+	budget := time.NewTimer(closeBudget)
+	defer budget.Stop()
+	for range s.cfg.Readers {
+		select {
+		case r := <-s.pool:
+			r.close()
+		case <-budget.C:
+			s.cfg.Log.Warn("store: a reader did not stop in time")
+			return fault.Wrap("store: close", s.db.Close())
+		}
+	}
+	// The last to leave folds the log into the file.
+	s.writer.close()
+	return fault.Wrap("store: close", s.db.Close())
+}

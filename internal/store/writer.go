@@ -1,0 +1,169 @@
+package store
+
+import (
+	"context"
+	"sync/atomic"
+
+	"github.com/gitroost/gitroost/internal/fault"
+	"github.com/gitroost/gitroost/internal/steward"
+)
+
+// A request is a change on its way to the writer.
+type request struct {
+	plan  *plan
+	state atomic.Int32 // queued, then either taken by the writer or left by its owner
+
+	receipt steward.Receipt // these two are the owner's once done is closed
+	err     error
+	done    chan struct{}
+	waiting int64 // by how much the number of waiting events changes
+}
+
+const (
+	queued int32 = iota
+	taken
+	left
+)
+
+// Commit writes the whole of c or nothing, and returns once it is on disk (N-003, G01-405). While
+// c is queued the end of ctx takes it back; once the writer has it, Commit waits for the outcome.
+//
+// If c.Put is Duplicate or Stale, nothing of c is written. A waiting announcement is also Stale
+// against a waiting version that is newer (G01-108), and any waiting event against a served one
+// that is. If a tombstone covers c.Put that is a fault.Refused (N-033); the tombs of c itself do
+// not touch c.Put. What does not parse is a fault.Invalid, a full disk a fault.Busy.
+func (s *Store) Commit(ctx context.Context, c steward.Change) (steward.Receipt, error) {
+	const op = "store: commit"
+	plan, err := prepare(c)
+	if err != nil {
+		return steward.Receipt{}, fault.Wrap(op, err)
+	}
+	req := &request{plan: plan, done: make(chan struct{})}
+	if err := s.enqueue(ctx, req); err != nil {
+		return steward.Receipt{}, fault.Wrap(op, err)
+	}
+	select {
+	case <-req.done:
+	case <-ctx.Done():
+		if req.state.CompareAndSwap(queued, left) {
+			return steward.Receipt{}, fault.Wrap(op, ctx.Err())
+		}
+		<-req.done
+	}
+	return req.receipt, req.err
+}
+
+func (s *Store) enqueue(ctx context.Context, req *request) error {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if s.closed {
+		return errClosed
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	select {
+	case s.queue <- req:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+var errClosed = fault.E(fault.Closing, "store", "the store is closed")
+
+// write is the goroutine of the writer. It ends when the queue was closed and is empty.
+func (s *Store) write() {
+	defer close(s.done)
+	batch := make([]*request, 0, s.cfg.Batch)
+	for first := range s.queue {
+		batch = batch[:0]
+		for req, ok := first, true; ok; {
+			if req.state.CompareAndSwap(queued, taken) {
+				batch = append(batch, req)
+			}
+			if len(batch) == s.cfg.Batch {
+				break
+			}
+			// Nothing waits for company: while one batch is synced the next one gathers.
+			select {
+			case req, ok = <-s.queue:
+			default:
+				ok = false
+			}
+		}
+		s.writeBatch(batch)
+		for _, req := range batch {
+			if req.err != nil {
+				req.receipt = steward.Receipt{}
+				req.err = told("store: commit", req.err)
+			} else {
+				s.waiting.Add(req.waiting)
+			}
+			close(req.done)
+		}
+		clear(batch)
+	}
+}
+
+// writeBatch writes all of batch in one transaction. If a change fails, or the transaction does,
+// nothing is written, and each is tried again in a transaction of its own: then one that cannot be
+// written is not the others' business. (SQLite may end a transaction by itself when a statement
+// fails, so a savepoint would be no safe place to go back to.)
+func (s *Store) writeBatch(batch []*request) {
+	if len(batch) == 0 {
+		return
+	}
+	err := s.writer.transaction(batch)
+	if err == nil {
+		return
+	}
+	if len(batch) == 1 || hopeless(err) {
+		if hopeless(err) {
+			s.cfg.Log.Error("store: cannot write", "err", err)
+		}
+		for _, req := range batch {
+			req.err = err
+		}
+		return
+	}
+	for i := range batch {
+		s.writeBatch(batch[i : i+1])
+	}
+}
+
+// A writer is the one connection that writes.
+type writer struct {
+	prepared
+	cfg *Config
+}
+
+// transaction applies every change of batch and syncs them to disk. An error means that none
+// was written. A change that the rules turn down has its err set and has written nothing; that
+// is no error of the transaction.
+func (w *writer) transaction(batch []*request) (err error) {
+	ctx := context.Background() // whoever waits is not the only one
+	if err := w.exec(ctx, "BEGIN IMMEDIATE"); err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			// If SQLite has rolled back already this fails, which is what we want.
+			_ = w.exec(ctx, "ROLLBACK")
+		}
+	}()
+	for _, req := range batch {
+		a := applier{writer: w, ctx: ctx}
+		req.err = nil
+		if err := a.apply(req.plan); err != nil {
+			if resultCode(err) == 0 && fault.Is(err, fault.Refused) {
+				req.err = err
+				continue
+			}
+			return err
+		}
+		req.receipt, req.waiting = a.receipt, a.waiting
+	}
+	err = w.exec(ctx, "COMMIT")
+	return err
+}
