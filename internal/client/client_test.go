@@ -285,7 +285,7 @@ func TestADemoKeyStaysAtHome(t *testing.T) {
 	}
 	s, _ := client.ParseServer("https://git.example.com")
 	c := &client.Client{Now: time.Now}
-	if _, _, err := c.Announce(t.Context(), k, s, client.Announcement{ID: "x"}); !fault.Is(err, fault.Refused) {
+	if _, _, err := c.Announce(t.Context(), k, []client.Server{s}, client.Announcement{ID: "x"}); !fault.Is(err, fault.Refused) {
 		t.Errorf("Announce: %v", err)
 	}
 	if _, err := c.Push(t.Context(), client.Push{Key: k, Home: client.Home{Server: s}}); !fault.Is(err, fault.Refused) {
@@ -346,8 +346,8 @@ func TestStateOfALocalRepository(t *testing.T) { // G01-302, G01-303, G01-304
 func TestAnnounce(t *testing.T) {
 	w := newWorld(t)
 	a := client.Announcement{ID: "hello", Clone: []string{w.server.Clone(w.home.Addr)}, Relays: []string{w.server.Relay()}}
-	first, ans, err := w.c.Announce(t.Context(), w.key, w.server, a)
-	if err != nil || !ans.OK {
+	first, ans, err := w.c.Announce(t.Context(), w.key, []client.Server{w.server}, a)
+	if err != nil || !ans[0].OK {
 		t.Fatal(ans, err)
 	}
 	site, err := grasp.NewSite(w.relay.URL)
@@ -358,18 +358,18 @@ func TestAnnounce(t *testing.T) {
 		t.Errorf("a server reads %+v, %v", parsed, err)
 	}
 	// The clock stands still; the second announcement is newer all the same (N-009).
-	second, _, err := w.c.Announce(t.Context(), w.key, w.server, a)
+	second, _, err := w.c.Announce(t.Context(), w.key, []client.Server{w.server}, a)
 	if err != nil || second.CreatedAt <= first.CreatedAt {
 		t.Errorf("%v after %v, %v", second.CreatedAt, first.CreatedAt, err)
 	}
 	w.relay.accept = func(*nostr.Event) (bool, string) { return false, "blocked: no" }
-	if _, ans, err = w.c.Announce(t.Context(), w.key, w.server, a); err != nil || ans.OK || ans.String() != "refused: blocked: no" {
+	if _, ans, err = w.c.Announce(t.Context(), w.key, []client.Server{w.server}, a); err != nil || ans[0].OK || ans[0].String() != "refused: blocked: no" {
 		t.Errorf("%v, %v", ans, err)
 	}
-	if _, _, err = w.c.Announce(t.Context(), w.key, w.server, client.Announcement{ID: "a/b"}); !fault.Is(err, fault.Invalid) {
+	if _, _, err = w.c.Announce(t.Context(), w.key, []client.Server{w.server}, client.Announcement{ID: "a/b"}); !fault.Is(err, fault.Invalid) {
 		t.Errorf("a name with a slash: %v", err)
 	}
-	if _, _, err = w.c.Announce(t.Context(), client.Key{}, w.server, a); !fault.Is(err, fault.Invalid) {
+	if _, _, err = w.c.Announce(t.Context(), client.Key{}, []client.Server{w.server}, a); !fault.Is(err, fault.Invalid) {
 		t.Errorf("no key: %v", err)
 	}
 }
@@ -446,7 +446,7 @@ func TestPushAsAMaintainerBuildsOnTheOwner(t *testing.T) { // G01-201, G01-308
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := w.c.Announce(t.Context(), w.key, w.server, client.Announcement{ID: "hello", Maintainers: []grasp.PubKey{bob.Public()}}); err != nil {
+	if _, _, err := w.c.Announce(t.Context(), w.key, []client.Server{w.server}, client.Announcement{ID: "hello", Maintainers: []grasp.PubKey{bob.Public()}}); err != nil {
 		t.Fatal(err)
 	}
 	w.git(w.dir, "branch", "stable")
@@ -543,6 +543,10 @@ func TestHome(t *testing.T) {
 	if _, err := w.c.Home(t.Context(), w.dir); !fault.Is(err, fault.NotFound) {
 		t.Errorf("before: %v", err)
 	}
+	w.git(w.dir, "remote", "add", "origin", w.server.Clone(w.home.Addr))
+	if h, err := w.c.Home(t.Context(), w.dir); err != nil || h != w.home {
+		t.Errorf("cloned: %+v, %v", h, err)
+	}
 	w.home.Addr.ID = "my 🚀 repo"
 	if err := w.c.SetHome(t.Context(), w.dir, w.home); err != nil {
 		t.Fatal(err)
@@ -553,6 +557,32 @@ func TestHome(t *testing.T) {
 	w.git(w.dir, "config", "gitroost.owner", "npub1bad")
 	if _, err := w.c.Home(t.Context(), w.dir); !fault.Is(err, fault.Invalid) {
 		t.Errorf("damaged: %v", err)
+	}
+}
+
+func TestParseHome(t *testing.T) {
+	a := grasp.Addr{Owner: grasp.PubKey(strings.Repeat("ab", 32)), ID: "my 🚀+50%:x.git"}
+	s, _ := client.ParseServer("http://127.0.0.1:7334")
+	if h, err := client.ParseHome(s.Clone(a)); err != nil || h.Addr != a || h.Server != s {
+		t.Errorf("%+v, %v", h, err)
+	}
+	npub := a.Owner.Npub()
+	for _, bad := range []string{
+		"", "https://x.example/" + npub + "/hello", "https://x.example/hello.git", "https://x.example/npub1/hello.git",
+		"https://x.example/" + npub + "/.git", "https://x.example/" + npub + "/a/b.git", "ssh://x.example/" + npub + "/a.git",
+		"https://u@x.example/" + npub + "/a.git", "git@x.example:" + npub + "/a.git", "nostr://" + npub + "/x.example/a",
+	} {
+		if h, err := client.ParseHome(bad); err == nil {
+			t.Errorf("ParseHome(%q) = %+v", bad, h)
+		}
+	}
+}
+
+func TestAnnounceOnSeveralServers(t *testing.T) {
+	w, other := newWorld(t), newRelay(t)
+	ev, answers, err := w.c.Announce(t.Context(), w.key, []client.Server{w.server, other.server(t)}, client.Announcement{ID: "hello"})
+	if err != nil || len(answers) != 2 || len(other.events) != 1 || other.events[0].ID != ev.ID {
+		t.Errorf("%v, %v", answers, err)
 	}
 }
 

@@ -13,36 +13,51 @@ import (
 	"github.com/gitroost/gitroost/internal/fault"
 )
 
-// Announce signs a and hands it to the relay of home.Server.
-func (c *Client) Announce(ctx context.Context, key Key, server Server, a Announcement) (*nostr.Event, Answer, error) {
-	if err := checkKey(key, server); err != nil {
-		return nil, Answer{}, err
+// Announce signs a once and hands it to the relay of each server; the answers are in their order.
+// It ends with an error at the first relay that cannot be reached.
+func (c *Client) Announce(ctx context.Context, key Key, servers []Server, a Announcement) (*nostr.Event, []Answer, error) {
+	const op = "client: announce"
+	if len(servers) == 0 {
+		return nil, nil, fault.E(fault.Invalid, op, "no server is named")
 	}
 	if !grasp.ValidIdentifier(a.ID) {
-		return nil, Answer{}, fault.Errorf(fault.Invalid, "client: announce", "%q cannot be the name of a repository; choose another with --id", a.ID)
+		return nil, nil, fault.Errorf(fault.Invalid, op, "%q cannot be the name of a repository; choose another with --id", a.ID)
 	}
-	relay, err := Dial(ctx, server.Relay())
-	if err != nil {
-		return nil, Answer{}, err
-	}
-	defer relay.Close()
+	relays := make([]*Relay, 0, len(servers))
 	// An announcement replaces an older one of the same key and name, whoever's clock was ahead.
 	at := c.Now()
-	was, err := relay.Query(ctx, nostr.Filter{
-		Kinds: []int{grasp.KindAnnouncement}, Authors: []string{string(key.Public())}, Tags: nostr.TagMap{"d": {a.ID}}, Limit: 1,
-	})
-	if err != nil {
-		return nil, Answer{}, err
-	}
-	for _, ev := range was {
-		at = after(at, int64(ev.CreatedAt))
+	for _, server := range servers {
+		if err := checkKey(key, server); err != nil {
+			return nil, nil, err
+		}
+		relay, err := Dial(ctx, server.Relay())
+		if err != nil {
+			return nil, nil, err
+		}
+		defer relay.Close()
+		relays = append(relays, relay)
+		was, err := relay.Query(ctx, nostr.Filter{
+			Kinds: []int{grasp.KindAnnouncement}, Authors: []string{string(key.Public())}, Tags: nostr.TagMap{"d": {a.ID}}, Limit: 1,
+		})
+		if err != nil {
+			return nil, nil, err
+		}
+		for _, ev := range was {
+			at = after(at, int64(ev.CreatedAt))
+		}
 	}
 	ev := a.Event(at)
 	if err := key.Sign(ev); err != nil {
-		return nil, Answer{}, err
+		return nil, nil, err
 	}
-	ans, err := relay.Publish(ctx, ev)
-	return ev, ans, err
+	answers := make([]Answer, len(relays))
+	for i, relay := range relays {
+		var err error
+		if answers[i], err = relay.Publish(ctx, ev); err != nil {
+			return ev, answers, err
+		}
+	}
+	return ev, answers, nil
 }
 
 // A Push says what to push.

@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"net/url"
 	"strings"
 
 	"github.com/gitroost/gitroost/grasp"
@@ -74,7 +75,28 @@ type Home struct {
 	Addr   grasp.Addr
 }
 
-// Home returns where the repository in dir was announced, or fault.NotFound.
+// ParseHome reads the address to clone a repository from: https://host/<npub>/<name>.git.
+func ParseHome(clone string) (Home, error) {
+	bad := fault.Errorf(fault.Invalid, "client: home", "%q is not the address of a repository such as https://git.example.com/npub1…/hello.git", clone)
+	u, err := url.Parse(clone)
+	if err != nil || u.RawQuery != "" || u.Fragment != "" {
+		return Home{}, bad
+	}
+	npub, id, ok := strings.Cut(strings.Trim(u.Path, "/"), "/")
+	if !ok || !strings.HasSuffix(id, ".git") {
+		return Home{}, bad
+	}
+	owner, err := grasp.ParseNpub(npub)
+	h := Home{Addr: grasp.Addr{Owner: owner, ID: strings.TrimSuffix(id, ".git")}}
+	if err != nil || !h.Addr.Valid() || u.Scheme != "http" && u.Scheme != "https" || u.User != nil {
+		return Home{}, bad
+	}
+	h.Server, err = ParseServer(u.Scheme + "://" + u.Host)
+	return h, err
+}
+
+// Home returns where the repository in dir was announced, or what it was cloned from, or
+// fault.NotFound.
 func (c *Client) Home(ctx context.Context, dir string) (Home, error) {
 	const op = "client: home"
 	get := func(key string) string {
@@ -86,6 +108,11 @@ func (c *Client) Home(ctx context.Context, dir string) (Home, error) {
 	}
 	server, owner, id := get("server"), get("owner"), get("id")
 	if server == "" && owner == "" && id == "" {
+		if out, _, err := c.Git(ctx, dir, "config", "--local", "--get", "remote.origin.url"); err == nil {
+			if h, err := ParseHome(strings.TrimSpace(out)); err == nil {
+				return h, nil
+			}
+		}
 		return Home{}, fault.E(fault.NotFound, op, "this repository was not announced yet; run: gitroost announce --key <file> --server <url> .")
 	}
 	s, err := ParseServer(server)

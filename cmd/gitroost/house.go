@@ -1,0 +1,29 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+
+	"github.com/gitroost/gitroost/internal/config"
+	"github.com/gitroost/gitroost/internal/server"
+)
+
+// A house is a server that was built and not yet opened.
+type house interface {
+	Run(ctx context.Context) error // until ctx ends and everything is closed
+	Addr() string                  // the bound address
+	Ready() <-chan struct{}        // closed when the doors are open
+}
+
+// A builder builds one.
+type builder func(ctx context.Context, cfg config.Config, log *slog.Logger) (house, error)
+
+func newHouse(ctx context.Context, cfg config.Config, log *slog.Logger) (house, error) {
+	s, err := server.New(ctx, cfg, log)
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+func programVersion() string { return server.Version() }
