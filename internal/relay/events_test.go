@@ -176,7 +176,7 @@ func TestAnswers_N004(t *testing.T) {
 	var verdict grasp.Verdict
 	var failure error
 	h := open(t, nil)
-	h.verdict = func(*nostr.Event) (grasp.Verdict, error) { return verdict, failure }
+	h.onReceive(func(*nostr.Event) (grasp.Verdict, error) { return verdict, failure })
 	c := h.dial()
 	for i, tc := range []struct {
 		v    grasp.Verdict
@@ -201,14 +201,14 @@ func TestAnswers_N004(t *testing.T) {
 			t.Errorf("%v %v: got %v", tc.v, tc.err, m)
 		}
 	}
-	h.verdict = nil
+	h.onReceive(nil)
 	ev := note(t, 3000, "twice") // check 92
 	c.event(ev)
 	c.wantOK(ev.ID, true, "")
 	c.event(ev)
 	c.wantOK(ev.ID, true, "duplicate: already have this event")
 
-	h.verdict = func(*nostr.Event) (grasp.Verdict, error) { panic("desk") }
+	h.onReceive(func(*nostr.Event) (grasp.Verdict, error) { panic("desk") })
 	ev = note(t, 3001, "panic")
 	c.event(ev)
 	c.wantOK(ev.ID, false, "error: internal error")
@@ -241,11 +241,11 @@ func TestClientLeaves(t *testing.T) {
 	h := open(t, nil)
 	received := make(chan string, 10)
 	first := make(chan struct{})
-	h.verdict = func(ev *nostr.Event) (grasp.Verdict, error) {
+	h.onReceive(func(ev *nostr.Event) (grasp.Verdict, error) {
 		received <- ev.ID
 		<-first
 		return grasp.Accepted, nil
-	}
+	})
 	c := h.dial()
 	a, b := note(t, 1, "a"), note(t, 2, "b")
 	c.event(a)

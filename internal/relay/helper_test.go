@@ -43,13 +43,16 @@ type stored struct {
 
 func (m *memory) Receive(_ context.Context, ev *nostr.Event, raw []byte, source string) (grasp.Verdict, error) {
 	m.mu.Lock()
-	defer m.mu.Unlock()
+	hook := m.verdict
 	m.sources = append(m.sources, source)
-	if m.verdict != nil {
-		if v, err := m.verdict(ev); err != nil || v == grasp.Held {
+	m.mu.Unlock()
+	if hook != nil {
+		if v, err := hook(ev); err != nil || v == grasp.Held {
 			return v, err
 		}
 	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	if _, ok := m.events[ev.ID]; ok {
 		return grasp.Known, nil
 	}
@@ -63,6 +66,29 @@ func (m *memory) Receive(_ context.Context, ev *nostr.Event, raw []byte, source 
 	return v, nil
 }
 
+// onReceive sets what is asked before an event is stored; nil accepts all.
+func (m *memory) onReceive(f func(*nostr.Event) (grasp.Verdict, error)) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.verdict = f
+}
+
+// whenAsked sets what runs inside of each query.
+func (m *memory) whenAsked(f func(context.Context, nostr.Filter)) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.onQuery = f
+}
+
+func (m *memory) asked(ctx context.Context, f nostr.Filter) {
+	m.mu.Lock()
+	hook := m.onQuery
+	m.mu.Unlock()
+	if hook != nil {
+		hook(ctx, f)
+	}
+}
+
 // put stores without publishing.
 func (m *memory) put(evs ...*nostr.Event) {
 	m.mu.Lock()
@@ -72,7 +98,7 @@ func (m *memory) put(evs ...*nostr.Event) {
 	}
 }
 
-func (m *memory) select_(fs ...nostr.Filter) []stored {
+func (m *memory) find(fs ...nostr.Filter) []stored {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	var out []stored
@@ -88,10 +114,8 @@ func (m *memory) select_(fs ...nostr.Filter) []stored {
 }
 
 func (m *memory) Query(ctx context.Context, f nostr.Filter, each func(grasp.EventID, []byte) bool) error {
-	found := m.select_(f)
-	if m.onQuery != nil {
-		m.onQuery(ctx, f)
-	}
+	found := m.find(f)
+	m.asked(ctx, f)
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -104,10 +128,8 @@ func (m *memory) Query(ctx context.Context, f nostr.Filter, each func(grasp.Even
 }
 
 func (m *memory) Count(ctx context.Context, fs []nostr.Filter) (int64, error) {
-	if m.onQuery != nil {
-		m.onQuery(ctx, nostr.Filter{})
-	}
-	return int64(len(m.select_(fs...))), ctx.Err()
+	m.asked(ctx, nostr.Filter{})
+	return int64(len(m.find(fs...))), ctx.Err()
 }
 
 // A house is a relay behind a real HTTP server.

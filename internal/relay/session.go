@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"io"
+	"net"
 	"net/http"
 	"runtime/debug"
 	"strconv"
@@ -97,7 +98,12 @@ func (r *Relay) newSession(ws *websocket.Conn, req *http.Request, prefix string)
 func (s *session) run() {
 	defer s.r.leave(s, s.prefix)
 	// Closing a TLS connection may take seconds, so it is nobody's job who is waited for.
-	stop := context.AfterFunc(s.ctx, func() { s.ws.Close() })
+	stop := context.AfterFunc(s.ctx, func() {
+		if s.slow.Load() {
+			s.reset()
+		}
+		s.ws.Close()
+	})
 	defer stop()
 	var wg sync.WaitGroup
 	wg.Go(s.work)
@@ -109,6 +115,17 @@ func (s *session) run() {
 	s.ws.Close()
 	if s.slow.Load() {
 		s.r.log.Info("a client that does not read was given up", "prefix", s.prefix)
+	}
+}
+
+// reset makes closing throw away what the kernel still holds for a client that does not take it.
+func (s *session) reset() {
+	c := s.ws.NetConn()
+	if t, ok := c.(interface{ NetConn() net.Conn }); ok { // TLS
+		c = t.NetConn()
+	}
+	if t, ok := c.(*net.TCPConn); ok {
+		t.SetLinger(0)
 	}
 }
 

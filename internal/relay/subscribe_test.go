@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -259,7 +260,7 @@ func TestStoredOrder_N005_N013(t *testing.T) {
 	c := h.dial()
 	want := func(f nostr.Filter, n int) []string {
 		var ids []string
-		for _, s := range h.select_(f)[:n] {
+		for _, s := range h.find(f)[:n] {
 			ids = append(ids, s.ev.ID)
 		}
 		return ids
@@ -281,19 +282,19 @@ func TestPages(t *testing.T) {
 		evs = append(evs, note(t, int64(1000+i/40), strings.Repeat("x", 50_000)+fmt.Sprint(i)))
 	}
 	h.put(evs...)
-	queries := 0
-	h.onQuery = func(context.Context, nostr.Filter) { queries++ }
+	var queries atomic.Int64
+	h.whenAsked(func(context.Context, nostr.Filter) { queries.Add(1) })
 	c := h.dial()
 	c.raw(`["REQ","s",{"limit":110},{"limit":5}]`)
 	var want []string
-	for _, s := range h.select_(nostr.Filter{})[:110] {
+	for _, s := range h.find(nostr.Filter{})[:110] {
 		want = append(want, s.ev.ID)
 	}
 	if got := c.untilEOSE("s"); !slices.Equal(got, want) {
 		t.Errorf("%d events, want %d in order", len(got), len(want))
 	}
-	if queries < 6 {
-		t.Errorf("%d queries for 5.5 MB, want pages", queries)
+	if n := queries.Load(); n < 6 {
+		t.Errorf("%d queries for 5.5 MB, want pages", n)
 	}
 }
 
@@ -304,10 +305,10 @@ func TestLiveWhileLoading_N005(t *testing.T) {
 	a, b, late := note(t, 1, "a"), note(t, 2, "b"), note(t, 3, "late")
 	asked, answer := make(chan struct{}), make(chan struct{})
 	h.put(a, late) // late is committed but not yet published
-	h.onQuery = func(context.Context, nostr.Filter) {
+	h.whenAsked(func(context.Context, nostr.Filter) {
 		asked <- struct{}{}
 		<-answer
-	}
+	})
 	c := h.dial()
 	c.raw(`["REQ","s",{"kinds":[1]}]`)
 	<-asked
@@ -344,12 +345,12 @@ func TestLiveWhileLoading_N005(t *testing.T) {
 func TestQueryFailures(t *testing.T) {
 	h := open(t, func(c *relay.Config) { c.QueryTime = 50 * time.Millisecond })
 	c := h.dial()
-	h.onQuery = func(ctx context.Context, _ nostr.Filter) { <-ctx.Done() }
+	h.whenAsked(func(ctx context.Context, _ nostr.Filter) { <-ctx.Done() })
 	c.raw(`["REQ","s",{}]`)
 	c.wantClosed("s", "error: the answer takes longer than 50ms")
 	c.raw(`["COUNT","s",{}]`)
 	c.wantClosed("s", "error: the answer takes longer than 50ms")
-	h.onQuery = nil
+	h.whenAsked(nil)
 	c.quiet()
 
 	bad := relay.New(relay.Config{Now: time.Now}, h.memory, broken{}, quietLog)
@@ -372,7 +373,7 @@ func (broken) Count(context.Context, []nostr.Filter) (int64, error) {
 func TestSearch_N042(t *testing.T) {
 	h := open(t, func(c *relay.Config) { c.Search = true })
 	got := make(chan string, 1)
-	h.onQuery = func(_ context.Context, f nostr.Filter) { got <- f.Search }
+	h.whenAsked(func(_ context.Context, f nostr.Filter) { got <- f.Search })
 	c := h.dial()
 	c.raw(`["REQ","s",{"search":"needle"}]`)
 	c.untilEOSE("s")
