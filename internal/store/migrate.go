@@ -64,6 +64,14 @@ func migrate(ctx context.Context, conn *sql.Conn) error {
 		return fault.Errorf(fault.Refused, "store: migrate",
 			"the database has schema %d, and this version knows only up to %d: use the newer version that wrote it", version, len(all))
 	}
+	// Not before it is known that the file is ours: this changes it.
+	var mode string
+	if err := conn.QueryRowContext(ctx, "PRAGMA journal_mode = WAL").Scan(&mode); err != nil {
+		return err
+	}
+	if mode != "wal" {
+		return fmt.Errorf("the database has journal mode %s: the folder does not allow a write-ahead log", mode)
+	}
 	for _, st := range all[version:] {
 		if err := st.run(ctx, conn); err != nil {
 			return fmt.Errorf("migration %s: %w", st.name, err)

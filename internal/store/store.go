@@ -144,12 +144,11 @@ func Open(ctx context.Context, path string, cfg Config) (*Store, error) {
 	return s, nil
 }
 
-// dsn names the file with the settings of hardening §13. Where the file is created, the first
-// write makes it a write-ahead log; it stays one.
+// dsn names the file with the settings of hardening §13 that each connection has for itself. That
+// the file has a write-ahead log is a setting of the file: migrate makes it.
 func dsn(abs string, cacheKiB int) string {
 	q := url.Values{"_pragma": {
 		"busy_timeout(5000)",
-		"journal_mode(WAL)",
 		"synchronous(FULL)",
 		"foreign_keys(ON)",
 		"trusted_schema(OFF)",

@@ -1,0 +1,106 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"testing"
+
+	"github.com/nbd-wtf/go-nostr"
+)
+
+// Pragma returns a setting as the writer and as a reader have it.
+func (s *Store) Pragma(t testing.TB, name string) (out []string) {
+	t.Helper()
+	var v string
+	if err := s.writer.conn.QueryRowContext(context.Background(), "PRAGMA "+name).Scan(&v); err != nil {
+		t.Fatal(err)
+	}
+	out = append(out, v)
+	err := s.read(context.Background(), "test", func(ctx context.Context, r *reader) error {
+		return r.conn.QueryRowContext(ctx, "PRAGMA "+name).Scan(&v)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return append(out, v)
+}
+
+// MaxPages bounds the size of the file from now on: a disk that is full. 0 lifts the bound.
+func (s *Store) MaxPages(t testing.TB, more int) {
+	t.Helper()
+	n := 1 << 30
+	if more > 0 {
+		if err := s.writer.conn.QueryRowContext(context.Background(), "PRAGMA page_count").Scan(&n); err != nil {
+			t.Fatal(err)
+		}
+		n += more
+	}
+	if _, err := s.writer.conn.ExecContext(context.Background(), fmt.Sprintf("PRAGMA max_page_count = %d", n)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Plan returns how the database answers a statement.
+func (s *Store) Plan(t testing.TB, text string) (out []string) {
+	t.Helper()
+	err := s.read(context.Background(), "test", func(ctx context.Context, r *reader) error {
+		rows, err := r.conn.QueryContext(ctx, "EXPLAIN QUERY PLAN "+text, 1, 2, 3, 4, 5, 6)
+		if err != nil {
+			return err
+		}
+		defer rows.Close()
+		for rows.Next() {
+			var id, parent, unused int
+			var detail string
+			if err := rows.Scan(&id, &parent, &unused, &detail); err != nil {
+				return err
+			}
+			out = append(out, detail)
+		}
+		return rows.Err()
+	})
+	if err != nil {
+		t.Fatalf("%s: %v", text, err)
+	}
+	return out
+}
+
+// Scans returns the statement that f is answered with, and how many ranges it is asked for.
+func (s *Store) Scans(t testing.TB, f nostr.Filter) (scan string, ranges int) {
+	t.Helper()
+	q, err := compile(f)
+	if err != nil || q == nil {
+		t.Fatalf("%s: %v, %v", f, q, err)
+	}
+	if q.ids != nil {
+		return sqlByID, len(q.ids)
+	}
+	err = s.read(context.Background(), "test", func(ctx context.Context, r *reader) error {
+		d, err := r.choose(ctx, q)
+		scan, ranges = d.scan, len(d.args)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return scan, ranges
+}
+
+// Statements are what is asked while somebody waits, by name.
+var Statements = map[string]string{
+	"by id": sqlByID, "author": sqlAuthor, "raw": sqlRaw, "tagged": sqlTagged,
+	"time": scanTime, "kind": scanKind, "author scan": scanAuthor, "author and kind": scanAuthorKind, "tag": scanTag,
+	"named": sqlNamed, "addressed": sqlAddressed, "naming": sqlNaming, "tomb": coveringTomb, "view": sqlView,
+}
+
+// Rows returns how many rows of events there are, in all tables.
+func (s *Store) Rows(t testing.TB) (n int) {
+	t.Helper()
+	err := s.read(context.Background(), "test", func(ctx context.Context, r *reader) error {
+		return r.conn.QueryRowContext(ctx, `SELECT (SELECT count(*) FROM events) + (SELECT count(*) FROM tags) + (SELECT count(*) FROM subjects)`).Scan(&n)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
