@@ -1,0 +1,236 @@
+// Package gitdir holds the bare repositories. It is the only room that speaks git's command line,
+// and the only one that writes below its root.
+//
+// A push is received without `git receive-pack`. Ingest lets `git index-pack` read the pack into a
+// quarantine, an object folder that nothing else looks into; Check asks `git rev-list` whether
+// the new tips are complete; Admit puts the pack beside the others; Apply writes one new
+// packed-refs file. Each of the last two is one rename, so that a crash leaves the old or the new
+// and never a mixture. Refs are only ever kept in packed-refs, and in memory as an immutable
+// grasp.Snapshot. Where objects are, and of which type, is read from the pack indexes in process:
+// a question whose answer is no starts no program.
+//
+// How it is laid out below the root:
+//
+//	git/<npub>/<escaped identifier>.git   the repositories, see Path
+//	incoming/                             quarantines and repositories being made; emptied by Open
+//	trash/                                what was removed, until it is deleted
+//	none.git                              an empty repository, for commands that need one around them
+//	home/                                 an empty, read-only home for children
+//
+// gitdir refuses to know events, who may push, SQL and HTTP. How many callers run at a time is
+// their business. All files must be on one volume.
+package gitdir
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/gitroost/gitroost/grasp"
+	"github.com/gitroost/gitroost/internal/durable"
+	"github.com/gitroost/gitroost/internal/fault"
+	"github.com/gitroost/gitroost/internal/run"
+	"github.com/gitroost/gitroost/internal/steward"
+)
+
+var _ steward.Vault = (*Vault)(nil)
+
+// Config are the knobs of the room. Zero values mean the defaults.
+type Config struct {
+	// Git is the git program: an absolute path, or a name looked for in SearchPath. It must be
+	// 2.39.5 or newer. Default "git".
+	Git string
+
+	// SearchPath has the form of the PATH variable. Default "/usr/local/bin:/usr/bin:/bin".
+	SearchPath string
+
+	// Runner starts the children. Default: a new one.
+	Runner *run.Runner
+
+	// CheckTimeout bounds each command that looks at objects on our own behalf. Default 10 min.
+	CheckTimeout time.Duration
+
+	// UploadIdle ends a fetch whose peer has not moved for so long. Default 60 s.
+	UploadIdle time.Duration
+
+	// LockWait bounds the wait for a lock that another program's git holds on a repository.
+	// Default 10 s.
+	LockWait time.Duration
+
+	// IndexCPU is the processor time that reading a pack may take, and IndexCPUPerMiB what is
+	// added for each MiB that arrived. Default 30 s and 500 ms.
+	IndexCPU, IndexCPUPerMiB time.Duration
+
+	// CacheRepos and CacheRefs bound how many repositories, and how many refs in all of them
+	// together, are remembered. Repositories in use are always remembered. Default 1,000 and
+	// 1,000,000.
+	CacheRepos, CacheRefs int
+
+	// step is called between the steps of what changes the disk. If it fails, so does the
+	// change, there. For tests.
+	step func(name string) error
+}
+
+func (c *Config) defaults() {
+	or := func(d *time.Duration, v time.Duration) {
+		if *d <= 0 {
+			*d = v
+		}
+	}
+	or(&c.CheckTimeout, 10*time.Minute)
+	or(&c.UploadIdle, time.Minute)
+	or(&c.LockWait, 10*time.Second)
+	or(&c.IndexCPU, 30*time.Second)
+	or(&c.IndexCPUPerMiB, 500*time.Millisecond)
+	if c.Git == "" {
+		c.Git = "git"
+	}
+	if c.SearchPath == "" {
+		c.SearchPath = "/usr/local/bin:/usr/bin:/bin"
+	}
+	if c.Runner == nil {
+		c.Runner = run.New(run.Config{})
+	}
+	if c.CacheRepos <= 0 {
+		c.CacheRepos = 1000
+	}
+	if c.CacheRefs <= 0 {
+		c.CacheRefs = 1_000_000
+	}
+	if c.step == nil {
+		c.step = func(string) error { return nil }
+	}
+}
+
+// A Vault is a steward.Vault on a folder. One process at a time may have it open; it is up to the
+// caller to see to that. It is safe for concurrent use.
+type Vault struct {
+	cfg     Config
+	root    string
+	git     string // absolute path of the program
+	version string
+	log     *slog.Logger
+
+	// began is when Open ran, by the clock of the file system. Locks and unfinished files that
+	// are older were left by a process that is dead.
+	began time.Time
+
+	gen   atomic.Uint64 // of snapshots
+	repos registry
+
+	stop    context.CancelFunc
+	ctx     context.Context // ends with Close
+	sweep   chan struct{}   // something lies in trash/
+	sweeper sync.WaitGroup
+}
+
+// Open makes root ready if need be, removes what a killed process left in it, and starts the one
+// goroutine that deletes what was removed. It fails if git is missing or older than 2.39.5.
+func Open(ctx context.Context, root string, cfg Config, log *slog.Logger) (*Vault, error) {
+	const op = "gitdir: open"
+	cfg.defaults()
+	abs, err := filepath.Abs(root)
+	if err != nil {
+		return nil, fault.Wrap(op, err)
+	}
+	if strings.ContainsAny(abs, ":\"\n") {
+		return nil, fault.Errorf(fault.Invalid, op, "the data folder %q must not contain a colon, a quote or a line feed", abs)
+	}
+	if err := durable.MkdirAll(abs, 0o750); err != nil {
+		return nil, fault.Wrap(op, err)
+	}
+	if abs, err = filepath.EvalSymlinks(abs); err != nil {
+		return nil, fault.Wrap(op, err)
+	}
+	v := &Vault{cfg: cfg, root: abs, log: log, sweep: make(chan struct{}, 1)}
+	v.repos.init(cfg.CacheRepos, cfg.CacheRefs)
+	if v.git, err = run.Find(cfg.Git, cfg.SearchPath); err != nil {
+		return nil, fault.Errorf(fault.Invalid, op, "git was not found: %v", err)
+	}
+	if err := v.layOut(); err != nil {
+		return nil, fault.Wrap(op, err)
+	}
+	if err := v.checkVersion(ctx); err != nil {
+		return nil, err
+	}
+	v.ctx, v.stop = context.WithCancel(context.WithoutCancel(ctx))
+	v.sweeper.Go(v.deleteTrash)
+	v.kick()
+	return v, nil
+}
+
+// Close refuses what comes from now on and waits for the goroutine that deletes. Calls under way
+// end when their contexts do.
+func (v *Vault) Close() {
+	v.repos.close()
+	v.stop()
+	v.sweeper.Wait()
+}
+
+// Version returns the version of git in use.
+func (v *Vault) Version() string { return v.version }
+
+// Exists reports whether repo has a folder.
+func (v *Vault) Exists(repo grasp.Addr) bool {
+	path, err := Path(v.root, repo)
+	if err != nil {
+		return false
+	}
+	_, err = os.Lstat(path)
+	return err == nil
+}
+
+// layOut makes the fixed folders and puts left-over quarantines into the trash.
+func (v *Vault) layOut() error {
+	for _, d := range []string{"git", "trash", "home"} {
+		if err := durable.MkdirAll(filepath.Join(v.root, d), 0o750); err != nil {
+			return err
+		}
+	}
+	if err := os.Chmod(filepath.Join(v.root, "home"), 0o500); err != nil {
+		return err
+	}
+	incoming := filepath.Join(v.root, "incoming")
+	if entries, err := os.ReadDir(incoming); err == nil && len(entries) > 0 {
+		if err := os.Rename(incoming, filepath.Join(v.root, "trash", "incoming-"+randomName())); err != nil {
+			return err
+		}
+	} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := durable.MkdirAll(incoming, 0o750); err != nil {
+		return err
+	}
+	began := filepath.Join(incoming, "began")
+	if err := os.WriteFile(began, nil, 0o640); err != nil {
+		return err
+	}
+	fi, err := os.Stat(began)
+	if err != nil {
+		return err
+	}
+	v.began = fi.ModTime()
+	return v.makeNone()
+}
+
+func (v *Vault) makeNone() error {
+	none := v.none()
+	for _, d := range []string{"objects/pack", "refs"} {
+		if err := os.MkdirAll(filepath.Join(none, d), 0o750); err != nil {
+			return err
+		}
+	}
+	if err := durable.WriteFile(filepath.Join(none, "config"), []byte(repoConfig), 0o640); err != nil {
+		return err
+	}
+	return durable.WriteFile(filepath.Join(none, "HEAD"), []byte("ref: "+string(grasp.DefaultHead)+"\n"), 0o640)
+}
+
+func (v *Vault) none() string { return filepath.Join(v.root, "none.git") }

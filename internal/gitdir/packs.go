@@ -1,0 +1,272 @@
+package gitdir
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sort"
+	"strings"
+
+	"github.com/gitroost/gitroost/grasp"
+)
+
+// A packs is what is known of one object folder: its pack indexes, and which loose folders exist.
+// It is not changed.
+type packs struct {
+	dir          string // objects/pack
+	list         []*pack
+	loose        [256]bool
+	anyLoose     bool
+	packsAt      int64 // mtime of objects/pack when it was listed
+	looseAt      int64 // and of objects
+	unreadable   bool  // an index is of another kind: only git can say what is not there
+	totalObjects int64
+}
+
+// A pack is one pack index of version 2.
+type pack struct {
+	path    string // without .idx or .pack
+	n       uint32
+	fan     *[256]uint32
+	content []byte // the whole index, if it is small
+}
+
+const (
+	idxHeader  = 8
+	idxFan     = 256 * 4
+	smallIndex = 16 << 10
+	maxBucket  = 3200 // names that are read at a time
+)
+
+// listed returns the packs of r as they are on disk now. Listing again is cheap when nothing has
+// changed.
+func (r *repo) listed() *packs {
+	r.mu.Lock()
+	old := r.packs
+	r.mu.Unlock()
+	p := listPacks(r.objects(), old)
+	if p != old {
+		r.mu.Lock()
+		r.packs = p
+		r.mu.Unlock()
+	}
+	return p
+}
+
+// objectCount returns about how many objects the packs of r hold.
+func (r *repo) objectCount() int64 { return r.listed().count() }
+
+func (p *packs) count() int64 { return p.totalObjects }
+
+// relist makes the next listed look again.
+func (r *repo) relist() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.packs != nil {
+		again := *r.packs
+		again.packsAt, again.looseAt = -1, -1
+		r.packs = &again
+	}
+}
+
+// listPacks lists what is in the object folder. old is an earlier answer or nil; what it knows of
+// packs that are still there is used again, and it is returned if nothing has changed.
+func listPacks(objects string, old *packs) *packs {
+	mtime := func(path string) int64 {
+		fi, err := os.Stat(path)
+		if err != nil {
+			return 0
+		}
+		return fi.ModTime().UnixNano()
+	}
+	dir := objects + "/pack"
+	p := &packs{dir: dir, packsAt: mtime(dir), looseAt: mtime(objects)}
+	if old != nil && old.packsAt == p.packsAt && old.looseAt == p.looseAt {
+		return old
+	}
+	known := map[string]*pack{}
+	if old != nil {
+		for _, k := range old.list {
+			known[k.path] = k
+		}
+	}
+	entries, _ := os.ReadDir(dir)
+	have := map[string]bool{}
+	for _, e := range entries {
+		have[e.Name()] = true
+	}
+	for _, e := range entries {
+		base, ok := strings.CutSuffix(e.Name(), ".idx")
+		if !ok || !have[base+".pack"] {
+			continue
+		}
+		path := filepath.Join(dir, base)
+		k := known[path]
+		if k == nil {
+			var err error
+			if k, err = readIndex(path); err != nil {
+				p.unreadable = p.unreadable || !errors.Is(err, fs.ErrNotExist)
+				continue
+			}
+		}
+		p.totalObjects += int64(k.n)
+		p.list = append(p.list, k)
+	}
+	folders, _ := os.ReadDir(objects)
+	for _, e := range folders {
+		var b [1]byte
+		if n := e.Name(); len(n) == 2 && grasp.IsHex(n, 2) {
+			fmt.Sscanf(n, "%02x", &b[0])
+			p.loose[b[0]], p.anyLoose = true, true
+		}
+	}
+	return p
+}
+
+// readIndex reads what is kept in memory of the index path+".idx".
+func readIndex(path string) (*pack, error) {
+	f, err := os.Open(path + ".idx")
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	fi, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	size := fi.Size()
+	head := make([]byte, min(size, smallIndex))
+	if size > smallIndex {
+		head = head[:idxHeader+idxFan]
+	}
+	if _, err := io.ReadFull(f, head); err != nil {
+		return nil, err
+	}
+	p, err := parseIndex(head, size)
+	if err != nil {
+		return nil, err
+	}
+	p.path = path
+	return p, nil
+}
+
+// parseIndex reads the beginning of an index of size bytes; all of it if it is small.
+func parseIndex(head []byte, size int64) (*pack, error) {
+	if len(head) < idxHeader+idxFan || string(head[:8]) != "\xfftOc\x00\x00\x00\x02" {
+		return nil, errors.New("not a pack index of version 2")
+	}
+	p := &pack{fan: new([256]uint32)}
+	var last uint32
+	for i := range p.fan {
+		n := binary.BigEndian.Uint32(head[idxHeader+4*i:])
+		if n < last {
+			return nil, errors.New("the index is broken")
+		}
+		p.fan[i], last = n, n
+	}
+	p.n = last
+	// names, checksums, offsets, perhaps large offsets, and two checksums of it all
+	if size < idxHeader+idxFan+28*int64(p.n)+40 {
+		return nil, errors.New("the index is cut off")
+	}
+	if int64(len(head)) == size {
+		p.content = head
+	}
+	return p, nil
+}
+
+// find returns the pack that holds the object, and where.
+func (p *packs) find(s *search, o *[20]byte) (*pack, int64, bool, error) {
+	for _, k := range p.list {
+		off, ok, err := k.find(s, o)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // repacked meanwhile: what it held is in another one
+		}
+		if ok || err != nil {
+			return k, off, ok, err
+		}
+	}
+	return nil, 0, false, nil
+}
+
+// find returns where in the pack the object begins.
+func (k *pack) find(s *search, o *[20]byte) (int64, bool, error) {
+	lo, hi := uint32(0), k.fan[o[0]]
+	if o[0] > 0 {
+		lo = k.fan[o[0]-1]
+	}
+	if lo == hi {
+		return 0, false, nil
+	}
+	var idx io.ReaderAt = bytes.NewReader(k.content)
+	if k.content == nil {
+		f, err := s.open(k.path + ".idx")
+		if err != nil {
+			return 0, false, err
+		}
+		idx = f
+	}
+	const names = idxHeader + idxFan
+	var name [20]byte
+	for hi-lo > maxBucket {
+		mid := lo + (hi-lo)/2
+		if _, err := idx.ReadAt(name[:], names+20*int64(mid)); err != nil {
+			return 0, false, noEOF(err)
+		}
+		if bytes.Compare(name[:], o[:]) <= 0 {
+			lo = mid
+		} else {
+			hi = mid
+		}
+	}
+	bucket := make([]byte, 20*(hi-lo))
+	if _, err := idx.ReadAt(bucket, names+20*int64(lo)); err != nil {
+		return 0, false, noEOF(err)
+	}
+	i := sort.Search(int(hi-lo), func(i int) bool { return bytes.Compare(bucket[20*i:20*i+20], o[:]) >= 0 })
+	if i == int(hi-lo) || !bytes.Equal(bucket[20*i:20*i+20], o[:]) {
+		return 0, false, nil
+	}
+	at := names + 24*int64(k.n) + 4*(int64(lo)+int64(i))
+	var b [8]byte
+	if _, err := idx.ReadAt(b[:4], at); err != nil {
+		return 0, false, noEOF(err)
+	}
+	off := int64(binary.BigEndian.Uint32(b[:4]))
+	if off&0x80000000 != 0 {
+		if _, err := idx.ReadAt(b[:], names+28*int64(k.n)+8*(off&0x7fffffff)); err != nil {
+			return 0, false, noEOF(err)
+		}
+		off = int64(binary.BigEndian.Uint64(b[:]) &^ (1 << 63))
+	}
+	return off, true, nil
+}
+
+// noEOF: the size of the index was looked at, so its end is no ordinary end.
+func noEOF(err error) error {
+	if err == io.EOF {
+		return io.ErrUnexpectedEOF
+	}
+	return err
+}
+
+func (p *packs) loosePath(o grasp.OID) string {
+	return filepath.Join(filepath.Dir(p.dir), string(o[:2]), string(o[2:]))
+}
+
+func (p *packs) hasLoose(o grasp.OID) bool {
+	if !p.anyLoose {
+		return false
+	}
+	var raw [20]byte
+	if !decodeOID(&raw, o) || !p.loose[raw[0]] {
+		return false
+	}
+	_, err := os.Lstat(p.loosePath(o))
+	return err == nil
+}

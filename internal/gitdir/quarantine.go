@@ -1,0 +1,310 @@
+package gitdir
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/gitroost/gitroost/grasp"
+	"github.com/gitroost/gitroost/internal/durable"
+	"github.com/gitroost/gitroost/internal/fault"
+	"github.com/gitroost/gitroost/internal/run"
+	"github.com/gitroost/gitroost/internal/steward"
+)
+
+var _ steward.Quarantine = (*quarantine)(nil)
+
+// junkAllowed is how many bytes of a pack nobody asked for are not looked at (hardening §6).
+const junkAllowed = 1 << 20
+
+// A quarantine is one pack in an object folder of its own, or none if the pack was empty.
+type quarantine struct {
+	r     *repo
+	life  int    // of r, when it began
+	dir   string // of the objects; "" if there are none
+	name  string // "pack-" and a hash
+	packs *packs // what is in it; nil if there is nothing
+	bytes int64  // as sent
+	whole bool   // all that its objects point to is in the pack itself
+
+	checked bool
+	tips    []grasp.OID // found complete by Check
+
+	once sync.Once
+}
+
+// Discard implements steward.Quarantine.
+func (q *quarantine) Discard() {
+	q.once.Do(func() {
+		if q.dir != "" {
+			if err := os.RemoveAll(q.dir); err != nil {
+				q.r.v.log.Warn("a quarantine could not be removed; the next start will", "err", err)
+			}
+		}
+		q.r.v.release(q.r)
+	})
+}
+
+// Check implements steward.Quarantine. Tips that the repository has already cost nothing; for the
+// others one `git rev-list` walks from them to what the repository has. A pack of more than 1 MiB
+// is also weighed: if more than half of it is not needed, it is refused.
+func (q *quarantine) Check(ctx context.Context, updates []grasp.RefChange) error {
+	if err := checkEdits(updates, ""); err != nil {
+		return err
+	}
+	var tips []grasp.OID
+	for _, u := range updates {
+		if !u.New.IsZero() {
+			tips = append(tips, u.New)
+		}
+	}
+	infos, err := q.r.resolve(ctx, q.packs, tips)
+	if err != nil {
+		return err
+	}
+	for _, u := range updates {
+		if u.New.IsZero() {
+			continue
+		}
+		if err := checkTip(u.Ref, u.New, infos); err != nil {
+			return err
+		}
+	}
+	return q.complete(ctx, updates, tips)
+}
+
+// complete verifies that everything reachable from tips is here or in the repository.
+func (q *quarantine) complete(ctx context.Context, updates []grasp.RefChange, tips []grasp.OID) error {
+	st, err := q.r.refs(ctx)
+	if err != nil {
+		return err
+	}
+	there, err := q.r.present(tips)
+	if err != nil {
+		return err
+	}
+	done := grasp.OIDSet{}
+	q.r.unproven(st, there, done)
+	var open []grasp.OID
+	for _, o := range tips {
+		if !done.Has(o) {
+			open = append(open, o)
+			done.Add(o)
+		}
+	}
+	switch {
+	case len(open) == 0:
+		q.drop() // whatever was sent, nothing of it is needed
+	case q.packs == nil:
+		err = q.r.connected(ctx, nil, open, q.r.bounds(st, updates, maxBounds))
+	case q.bytes > junkAllowed:
+		err = q.weigh(ctx, st, updates, open)
+	case q.whole && q.holds(open):
+		// git has seen that nothing in the pack points out of it.
+	default:
+		err = q.r.connected(ctx, q.packs, open, q.r.bounds(st, updates, maxBounds))
+	}
+	if err != nil {
+		return missing(err, updates)
+	}
+	q.checked, q.tips = true, tips
+	return q.r.v.cfg.step("check: done")
+}
+
+// holds reports whether all oids are in the pack.
+func (q *quarantine) holds(oids []grasp.OID) bool {
+	s := &search{dirs: []*packs{q.packs}}
+	defer s.close()
+	for _, o := range oids {
+		if ok, err := s.has(o); !ok || err != nil {
+			return false
+		}
+	}
+	return true
+}
+
+// drop forgets the pack: it is not needed.
+func (q *quarantine) drop() {
+	if q.dir != "" {
+		os.RemoveAll(q.dir)
+	}
+	q.packs = nil
+}
+
+// weigh does what connected does and compares what is needed with what was sent.
+func (q *quarantine) weigh(ctx context.Context, st *state, updates []grasp.RefChange, open []grasp.OID) error {
+	needed, err := q.diskUsage(ctx, open, q.r.bounds(st, updates, len(st.list)))
+	if err != nil {
+		return err
+	}
+	if needed == 0 {
+		q.drop()
+		return nil
+	}
+	if q.bytes-needed <= max(junkAllowed, needed) {
+		return nil
+	}
+	// Who does not know what is here sends what is here once more; that is no fault, but it is
+	// not kept. Anything else has no business in this repository.
+	all, err := q.diskUsage(ctx, open, nil)
+	if err != nil {
+		return err
+	}
+	if q.bytes-all > max(junkAllowed, all) {
+		return refusePack(fmt.Sprintf("%d of its %d bytes belong to none of the refs", q.bytes-all, q.bytes), nil)
+	}
+	return q.slim(ctx, st, updates, open)
+}
+
+func (q *quarantine) diskUsage(ctx context.Context, oids, bounds []grasp.OID) (int64, error) {
+	out, err := q.r.revList(ctx, q.packs, oids, bounds, run.Words("--disk-usage"))
+	if err != nil {
+		return 0, err
+	}
+	n, err := strconv.ParseInt(strings.TrimSpace(out), 10, 64)
+	if err != nil {
+		return 0, fault.Wrap("gitdir: weigh pack", err)
+	}
+	return n, nil
+}
+
+// slim writes the pack anew, with only what the repository lacks.
+func (q *quarantine) slim(ctx context.Context, st *state, updates []grasp.RefChange, open []grasp.OID) error {
+	const op = "gitdir: slim pack"
+	dir := filepath.Join(q.r.v.root, "incoming", "slim-"+randomName())
+	if err := os.MkdirAll(filepath.Join(dir, "pack"), 0o750); err != nil {
+		return explainIO(op, err)
+	}
+	base, err := run.Path(filepath.Join(dir, "pack", "pack"))
+	if err == nil {
+		_, err = q.r.v.small(ctx, command{
+			args:  append(run.Words("pack-objects", "--revs", "--quiet", "--delta-base-offset"), base),
+			env:   q.r.objectEnv(q.packs, receiveConfig),
+			stdin: strings.NewReader(revisions(open, q.r.bounds(st, updates, len(st.list)))),
+		})
+	}
+	slim := listPacks(dir, nil)
+	if err == nil && len(slim.list) != 1 {
+		err = errors.New("git wrote no pack")
+	}
+	if err != nil {
+		os.RemoveAll(dir)
+		return explain(op, err, fault.Internal, "")
+	}
+	old := q.dir
+	q.dir, q.packs, q.name = dir, slim, filepath.Base(slim.list[0].path)
+	os.RemoveAll(old)
+	return nil
+}
+
+var anyOID = regexp.MustCompile(`\b[0-9a-f]{40}\b`)
+
+// missing puts a gap into words.
+func missing(err error, updates []grasp.RefChange) error {
+	if !fault.Is(err, fault.Refused) {
+		return err
+	}
+	var r *grasp.Refusal
+	if errors.As(err, &r) {
+		return err // has words already
+	}
+	text := "the pack is not complete"
+	var e *run.ExitError
+	if errors.As(err, &e) {
+		if o := anyOID.FindString(e.Stderr); o != "" {
+			text += ": object " + o + " is missing or cannot be read"
+		}
+	}
+	var ref grasp.RefName
+	if len(updates) == 1 {
+		ref = updates[0].Ref
+	}
+	return refuse("H-253", ref, text)
+}
+
+// Admit implements steward.Quarantine. The pack and its index are synced, then moved beside the
+// others, the index last: a pack without one is not seen.
+func (q *quarantine) Admit(ctx context.Context) error {
+	const op = "gitdir: admit pack"
+	if !q.checked {
+		return fault.E(fault.Internal, op, "not checked")
+	}
+	r := q.r
+	if q.packs == nil {
+		r.learn(q.life, q.tips...)
+		return nil
+	}
+	if err := q.sync(); err != nil {
+		return explainIO(op, err)
+	}
+	step := r.v.cfg.step
+	if err := step("admit: synced"); err != nil {
+		return fault.Wrap(op, err)
+	}
+	if err := r.lock(ctx); err != nil {
+		return err
+	}
+	defer r.unlock()
+	if r.life() != q.life {
+		// What the pack builds upon went with the old one.
+		return fault.E(fault.Stale, op, "the repository was removed meanwhile")
+	}
+	if err := r.make(); err != nil {
+		return err
+	}
+	if err := q.place(step); err != nil {
+		return explainIO(op, err)
+	}
+	r.relist()
+	r.learn(q.life, q.tips...)
+	q.packs = nil // a second Admit does nothing
+	return nil
+}
+
+// parts are the files of a pack, in the order in which they are moved.
+var parts = []string{".pack", ".rev", ".idx"}
+
+// sync makes the files of the pack durable, all at a time.
+func (q *quarantine) sync() error {
+	errs := make([]error, len(parts))
+	var wg sync.WaitGroup
+	for i, ext := range parts {
+		wg.Go(func() {
+			err := durable.SyncFile(filepath.Join(q.dir, "pack", q.name+ext))
+			if !errors.Is(err, fs.ErrNotExist) || ext != ".rev" {
+				errs[i] = err
+			}
+		})
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+func (q *quarantine) place(step func(string) error) error {
+	to := filepath.Join(q.r.objects(), "pack")
+	if _, err := os.Lstat(filepath.Join(to, q.name+".idx")); err == nil {
+		// The very same pack: its name is a hash of what it holds. It may have been moved by
+		// somebody who has not come to the end yet.
+		return durable.SyncDir(to)
+	}
+	for _, ext := range parts {
+		err := os.Rename(filepath.Join(q.dir, "pack", q.name+ext), filepath.Join(to, q.name+ext))
+		if err != nil && (ext != ".rev" || !errors.Is(err, fs.ErrNotExist)) {
+			return err
+		}
+		if err := step("admit: moved " + ext); err != nil {
+			return err
+		}
+	}
+	if err := durable.SyncDir(to); err != nil {
+		return err
+	}
+	return step("admit: done")
+}
