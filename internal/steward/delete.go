@@ -55,31 +55,45 @@ func (s *Steward) receiveDeletion(ctx context.Context, e *Entry) (grasp.Verdict,
 	}
 	slices.Sort(ids)
 	ids = slices.Compact(ids)
-	return s.deleteUnderLocks(ctx, c, ids, olds)
+	v, n, late, err := s.deleteUnderLocks(ctx, c, ids, olds)
+	for _, id := range late {
+		if err := s.Settle(context.WithoutCancel(ctx), id); err != nil {
+			s.log.Error("cannot settle after a deletion", "repo", id, "err", err)
+		}
+	}
+	return v, n, err
 }
 
 // deleteUnderLocks commits a deletion while nothing else can happen to the identifiers that it
-// touches: a push that relies on a deleted state is refused from this moment on (N-034).
-func (s *Steward) deleteUnderLocks(ctx context.Context, c Change, ids []string, olds []Entry) (grasp.Verdict, news, error) {
-	for _, id := range ids { // sorted, so that two deletions cannot wait for each other
+// touches: a push that relies on a deleted state is refused from this moment on (N-034). late are
+// identifiers that turned out to be touched as well; they have to be settled.
+func (s *Steward) deleteUnderLocks(ctx context.Context, c Change, names []string, olds []Entry) (v grasp.Verdict, n news, late []string, err error) {
+	for _, id := range names { // sorted, so that two deletions cannot wait for each other
 		unlock, err := s.locks.Lock(ctx, id)
 		if err != nil {
-			return 0, news{}, fault.Wrap("steward: deletion", err)
+			return 0, news{}, nil, fault.Wrap("steward: deletion", err)
 		}
 		defer unlock()
 	}
 	var gone []grasp.Addr
-	for _, id := range ids {
+	var ids []string
+	for _, id := range names {
 		k, err := s.load(ctx, id)
 		if err != nil {
-			return 0, news{}, err
+			return 0, news{}, nil, err
 		}
+		byID := slices.ContainsFunc(olds, func(e Entry) bool { return slices.Contains(e.Subjects, id) })
+		if !byID && !k.concerns(c.Put.Event.PubKey) {
+			s.known.drop(id) // it may be any text at all
+			continue
+		}
+		ids = append(ids, id)
 		gone = append(gone, s.bury(k, &c)...)
 		c.Orphans = append(c.Orphans, s.orphaned(k, olds)...)
 		if c.Unsettled == "" {
 			c.Unsettled = id
 		} else if _, err := s.ledger.Commit(ctx, Change{Unsettled: id}); err != nil {
-			return 0, news{}, fault.Wrap("steward: deletion", err)
+			return 0, news{}, nil, fault.Wrap("steward: deletion", err)
 		}
 	}
 	r, err := s.ledger.Commit(ctx, c)
@@ -87,25 +101,52 @@ func (s *Steward) deleteUnderLocks(ctx context.Context, c Change, ids []string, 
 		s.known.drop(id)
 	}
 	if err != nil {
-		return 0, news{}, fault.Wrap("steward: deletion", err)
+		for _, id := range ids {
+			s.dirty(id) // it may have been written
+		}
+		return 0, news{}, nil, fault.Wrap("steward: deletion", err)
 	}
 	if r.Duplicate {
-		return grasp.Known, news{}, nil
+		return grasp.Known, news{}, nil, nil
+	}
+	// What arrived after the locks were chosen, and before the tombs were written.
+	for _, e := range r.Removed {
+		for _, id := range e.Subjects {
+			if !slices.Contains(ids, id) {
+				s.known.drop(id)
+				late = append(late, id)
+			}
+		}
 	}
 	ctx = context.WithoutCancel(ctx)
 	s.cfg.Tell(c.Put.Event, c.Put.Raw)
-	n := news{events: []Entry{*c.Put}}
+	n = news{events: []Entry{*c.Put}}
 	for _, repo := range gone {
-		s.forget(ctx, repo)
+		if err := s.raze(ctx, repo); err != nil {
+			s.log.Error("cannot remove a deleted repository", "repo", repo.String(), "err", err)
+		}
 	}
 	for _, id := range ids {
-		more, err := s.settle(ctx, id, nil)
+		more, err := s.settle(ctx, id, nil, nil)
 		if err != nil {
 			s.log.Error("cannot settle after a deletion", "repo", id, "err", err)
 		}
 		n.merge(more)
 	}
-	return grasp.Accepted, n, nil
+	return grasp.Accepted, n, late, nil
+}
+
+// concerns reports whether anything that is known in k is of this author.
+func (k *known) concerns(author string) bool {
+	if _, ok := k.repos[grasp.PubKey(author)]; ok {
+		return true
+	}
+	for _, e := range k.entries {
+		if e.Event.PubKey == author {
+			return true
+		}
+	}
+	return false
 }
 
 // bury says what the tombs of c do to the repositories of one identifier, and adds it to c. It
@@ -116,9 +157,9 @@ func (s *Steward) bury(k *known, c *Change) (gone []grasp.Addr) {
 		if h == grasp.NotHosted || h == grasp.Deleted || !covered(c.Tombs, a) {
 			continue
 		}
-		r := Repo{Addr: a.Addr, Hosting: grasp.NotHosted, Since: s.cfg.Now()}
+		r := doomed(a.Addr)
 		if a.Shelf == grasp.Served {
-			r.Hosting = grasp.Deleted
+			r.Since = s.cfg.Now()
 		} else {
 			gone = append(gone, a.Addr)
 			c.Drop = append(c.Drop, k.dependents(owner)...)
@@ -202,6 +243,9 @@ func (s *Steward) receiveVanish(ctx context.Context, e *Entry) (grasp.Verdict, n
 		Put: e, Tombs: []Tomb{{By: author, Vanish: true, Until: int64(e.Event.CreatedAt)}},
 	})
 	if err != nil {
+		if !fault.Is(err, fault.Refused) {
+			s.dirty(anywhere) // it may have been written
+		}
 		return 0, news{}, fault.Wrap("steward: vanish", err)
 	}
 	if r.Duplicate {
@@ -213,6 +257,7 @@ func (s *Steward) receiveVanish(ctx context.Context, e *Entry) (grasp.Verdict, n
 	for _, old := range r.Removed {
 		for _, id := range old.Subjects {
 			touched[id] = touched[id] || old.Event.Kind == grasp.KindAnnouncement
+			s.known.drop(id) // from now on these states permit nothing
 		}
 	}
 	for id, owned := range touched {
@@ -241,11 +286,13 @@ func (s *Steward) vanishFrom(ctx context.Context, repo grasp.Addr, owned bool, r
 		}
 	}
 	if _, again := k.view.Announcements[repo.Owner]; owned && !again && k.view.Hosted[repo.Owner] != grasp.NotHosted {
-		if _, err := s.commit(ctx, repo.ID, Change{Repos: []Repo{{Addr: repo, Hosting: grasp.NotHosted}}}); err != nil {
+		if _, err := s.commit(ctx, repo.ID, Change{Repos: []Repo{doomed(repo)}}); err != nil {
 			return err
 		}
-		s.forget(ctx, repo)
+		if err := s.raze(ctx, repo); err != nil {
+			return err
+		}
 	}
-	_, err = s.settle(ctx, repo.ID, nil)
+	_, err = s.settle(ctx, repo.ID, nil, nil)
 	return err
 }

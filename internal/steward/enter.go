@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"slices"
 	"time"
 
 	"github.com/gitroost/gitroost/grasp"
@@ -34,7 +35,7 @@ func (s *Steward) Enter(ctx context.Context, repo grasp.Addr, updates []grasp.Re
 	}
 	return &Push{
 		s: s, id: newPushID(), repo: repo, updates: updates, grant: grant,
-		release: s.hold(grant.Relies()),
+		release: s.hold(append(grant.Relies(), k.waitingChain(repo.Owner)...)),
 	}, nil
 }
 
@@ -133,10 +134,10 @@ func (p *Push) Close() { p.release() }
 // returns without an error, the push and all that follows from it is durable and visible
 // (G01-601, H-248). ctx may end it only until the refs begin to move.
 func (p *Push) Deliver(ctx context.Context, pack io.Reader, progress func(line string)) error {
-	if p.Noop() {
-		return nil
-	}
 	s := p.s
+	if p.Noop() {
+		return p.renew(ctx)
+	}
 	arrived := s.land(p.repo.ID)
 	defer arrived()
 	marked := make(chan error, 1)
@@ -164,6 +165,7 @@ func (p *Push) Deliver(ctx context.Context, pack io.Reader, progress func(line s
 	n, err := p.landLocked(ctx, q, arrived)
 	unlock()
 	if err != nil {
+		s.dirty(p.repo.ID) // refs may have moved all the same
 		return err
 	}
 	s.revive(ctx, n)
@@ -217,18 +219,63 @@ func (p *Push) landLocked(ctx context.Context, q Quarantine, arrived func()) (ne
 			return news{}, fault.Wrap("steward: admit", err)
 		}
 	}
+	if err := p.renewLocked(ctx, k); err != nil {
+		return news{}, err
+	}
 	if len(grant.Updates) > 0 {
 		if err := s.vault.Apply(ctx, p.repo, grant.Updates, ""); err != nil {
 			return news{}, fault.Wrap("steward: move refs", err)
 		}
 	}
 	arrived()
-	n, err := s.settle(ctx, p.repo.ID, nil)
+	n, err := s.settle(ctx, p.repo.ID, nil, p)
 	if err != nil {
 		return n, err
 	}
 	p.notes = append(p.notes, p.note(ctx, grant))
 	return n, nil
+}
+
+// renew starts the clock of PR refs anew that are pushed again as they are (G01-707).
+func (p *Push) renew(ctx context.Context) error {
+	k, err := p.s.peek(ctx, p.repo.ID)
+	if err != nil || len(p.orphans(k)) == 0 {
+		return err
+	}
+	unlock, err := p.s.locks.Lock(ctx, p.repo.ID)
+	if err != nil {
+		return fault.Wrap("steward: deliver", err)
+	}
+	defer unlock()
+	if k, err = p.s.load(ctx, p.repo.ID); err != nil {
+		return err
+	}
+	return p.renewLocked(ctx, k)
+}
+
+// renewLocked is renew for a caller that holds the lock. It comes before the refs move: a
+// settlement that finds an old deadline would remove what was just pushed.
+func (p *Push) renewLocked(ctx context.Context, k *known) error {
+	rows := p.orphans(k)
+	if len(rows) == 0 {
+		return nil
+	}
+	if _, err := p.s.commit(ctx, p.repo.ID, Change{Orphans: rows}); err != nil {
+		return fault.Wrap("steward: deliver", err)
+	}
+	return nil
+}
+
+// orphans returns the PR refs of this push whose clock is running, with a fresh deadline.
+func (p *Push) orphans(k *known) []Orphan {
+	var rows []Orphan
+	for _, o := range k.orphans {
+		if o.Repo == p.repo && slices.ContainsFunc(p.updates, func(u grasp.RefChange) bool { return u.Ref == grasp.PullRef(o.Event) }) {
+			o.Deadline = p.s.cfg.Now().Add(p.s.cfg.OrphanTTL)
+			rows = append(rows, o)
+		}
+	}
+	return rows
 }
 
 // note says what the push did, in one line.

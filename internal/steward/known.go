@@ -4,6 +4,7 @@ import (
 	"context"
 	"maps"
 	"sync"
+	"time"
 
 	"github.com/gitroost/gitroost/grasp"
 	"github.com/gitroost/gitroost/internal/fault"
@@ -16,6 +17,7 @@ type known struct {
 	entries map[grasp.EventID]Entry
 	repos   map[grasp.PubKey]Repo
 	orphans []Orphan
+	voices  grasp.KeySet // whose announcement is kept, even if it no longer parses
 }
 
 // parse turns facts into what the rules are asked with. Events that no longer parse are left out:
@@ -32,12 +34,16 @@ func (s *Steward) parse(id string, f Facts) *known {
 		entries: make(map[grasp.EventID]Entry, len(f.Entries)),
 		repos:   make(map[grasp.PubKey]Repo, len(f.Repos)),
 		orphans: f.Orphans,
+		voices:  grasp.KeySet{},
 	}
 	for _, r := range f.Repos {
 		k.repos[r.Addr.Owner] = r
 		k.view.Hosted[r.Addr.Owner] = r.Hosting
 	}
 	for _, e := range f.Entries {
+		if e.Event.Kind == grasp.KindAnnouncement {
+			k.voices[grasp.PubKey(e.Event.PubKey)] = struct{}{}
+		}
 		if !s.add(k, e) {
 			s.log.Warn("stored event no longer parses", "event", e.Event.ID, "repo", id)
 		}
@@ -82,7 +88,7 @@ func (s *Steward) add(k *known, e Entry) bool {
 
 // with returns a copy of k that also knows e and, if it is set, repo.
 func (s *Steward) with(k *known, e Entry, repo *Repo) *known {
-	c := &known{view: k.view, entries: maps.Clone(k.entries), repos: maps.Clone(k.repos), orphans: k.orphans}
+	c := &known{view: k.view, entries: maps.Clone(k.entries), repos: maps.Clone(k.repos), orphans: k.orphans, voices: k.voices}
 	c.view.Announcements = maps.Clone(k.view.Announcements)
 	c.view.States = maps.Clone(k.view.States)
 	if st := c.view.States[grasp.PubKey(e.Event.PubKey)]; st != nil {
@@ -130,7 +136,34 @@ func (s *Steward) commit(ctx context.Context, id string, c Change) (Receipt, err
 	r, err := s.ledger.Commit(ctx, c)
 	// Whether or not it was written: the next look asks the ledger.
 	s.known.drop(id)
+	if err != nil && !fault.Is(err, fault.Refused) {
+		s.dirty(id) // it may have been written
+	}
 	return r, err
+}
+
+// waitingChain returns the waiting announcements that make up the maintainer set of owner's
+// repository.
+func (k *known) waitingChain(owner grasp.PubKey) []grasp.EventID {
+	var out []grasp.EventID
+	for m := range k.view.Maintainers(owner) {
+		if a, ok := k.view.Announcements[m]; ok && a.Shelf == grasp.Waiting {
+			out = append(out, grasp.EventID(a.Event.ID))
+		}
+	}
+	return out
+}
+
+// abandoned returns the repositories whose announcement is gone without the desk having been
+// there, as after a crash in the middle of a request to vanish (N-035).
+func (k *known) abandoned(now time.Time) []Repo {
+	var out []Repo
+	for owner, r := range k.repos {
+		if (r.Hosting == grasp.Live || r.Hosting == grasp.Withdrawn) && !k.voices.Has(owner) {
+			out = append(out, Repo{Addr: r.Addr, Hosting: grasp.Deleted, Since: now})
+		}
+	}
+	return out
 }
 
 // weight estimates what k costs to keep, in refs.

@@ -45,7 +45,8 @@ func (s *Steward) receive(ctx context.Context, ev *nostr.Event, raw []byte, sour
 		return grasp.Known, news{}, nil
 	case ans.Known == grasp.Waiting:
 		return grasp.KnownHeld, news{}, nil
-	case ans.Deleted:
+	case ans.Deleted && ev.Kind != grasp.KindDeletion && ev.Kind != grasp.KindVanish:
+		// N-032: those two fall to requests to vanish only; the ledger sees to that.
 		return 0, news{}, &grasp.Refusal{Rule: "N-033", Prefix: grasp.Blocked, Text: "this event was deleted"}
 	case ans.Newer:
 		return 0, news{}, s.stale(ctx, ev)
@@ -162,6 +163,15 @@ func (s *Steward) receiveAnnouncement(ctx context.Context, e *Entry, ans Answer)
 	if err != nil {
 		return 0, news{}, err
 	}
+	if k.doomed(a.Addr.Owner) && a.ListsUs {
+		// What a crash left of an earlier life must not come back with this one.
+		if err := s.raze(ctx, a.Addr); err != nil {
+			return 0, news{}, err
+		}
+		if k, err = s.load(ctx, id); err != nil {
+			return 0, news{}, err
+		}
+	}
 	adm, err := k.view.AdmitAnnouncement(a)
 	if adm.Evict {
 		if everr := s.evict(ctx, k, a.Addr); everr != nil {
@@ -202,24 +212,18 @@ func (s *Steward) receiveAnnouncement(ctx context.Context, e *Entry, ans Answer)
 
 // evict removes an owner's waiting announcement and the repository that came with it (G01-115).
 func (s *Steward) evict(ctx context.Context, k *known, repo grasp.Addr) error {
-	c := Change{Repos: []Repo{{Addr: repo, Hosting: grasp.NotHosted}}, Unsettled: repo.ID}
+	c := Change{Repos: []Repo{doomed(repo)}, Unsettled: repo.ID}
 	if a, ok := k.view.Announcements[repo.Owner]; ok && a.Shelf == grasp.Waiting {
 		c.Drop = append(c.Drop, grasp.EventID(a.Event.ID))
 	}
 	if _, err := s.commit(ctx, repo.ID, c); err != nil {
 		return fault.Wrap("steward: evict", err)
 	}
-	s.forget(ctx, repo)
-	_, err := s.settle(ctx, repo.ID, nil)
-	return err
-}
-
-// forget removes the files of a repository that no longer lives here.
-func (s *Steward) forget(ctx context.Context, repo grasp.Addr) {
-	s.done.drop(repo)
-	if err := s.vault.Remove(ctx, repo); err != nil {
-		s.log.Error("cannot remove repository", "repo", repo.String(), "err", err)
+	if err := s.raze(ctx, repo); err != nil {
+		return err
 	}
+	_, err := s.settle(ctx, repo.ID, nil, nil)
+	return err
 }
 
 // receiveState takes an event of kind 30618.
@@ -244,12 +248,14 @@ func (s *Steward) receiveState(ctx context.Context, e *Entry, ans Answer) (grasp
 	if err := s.room(ans, e.Source); err != nil {
 		return 0, news{}, err
 	}
-	// G01-312: the announcements that this state speaks for wait as long as it does.
+	// G01-312: the announcements that this state speaks for, and those that give it a voice,
+	// wait as long as it does.
 	extend := map[grasp.EventID]time.Time{}
 	for owner, h := range k.view.Hosted {
-		a := k.view.Announcements[owner]
-		if h == grasp.Live && a.Shelf == grasp.Waiting && k.view.Maintainers(owner).Has(st.Author) {
-			extend[grasp.EventID(a.Event.ID)] = s.cfg.Now().Add(s.cfg.WaitTTL)
+		if h == grasp.Live && k.view.Maintainers(owner).Has(st.Author) {
+			for _, a := range k.waitingChain(owner) {
+				extend[a] = s.cfg.Now().Add(s.cfg.WaitTTL)
+			}
 		}
 	}
 	return s.enter(ctx, st.Repo, k, e, adm.Shelf, nil, extend)
@@ -298,7 +304,7 @@ func (s *Steward) receivePull(ctx context.Context, e *Entry, ans Answer) (grasp.
 				if verdict == grasp.Accepted {
 					e.Shelf = grasp.Served
 				}
-				n, err := s.settle(ctx, id, &arrival{known: k, entry: e, stored: true})
+				n, err := s.settle(ctx, id, &arrival{known: k, entry: e, stored: true}, nil)
 				return verdictOf(n, e), n, err
 			}
 			return s.enter(ctx, id, k, e, adm.Shelf, nil, nil)
@@ -326,7 +332,7 @@ func (s *Steward) enter(ctx context.Context, id string, k *known, e *Entry, shel
 	if shelf == grasp.Waiting {
 		e.Deadline = e.Received.Add(s.cfg.WaitTTL)
 	}
-	n, err := s.settle(ctx, id, &arrival{known: k, entry: e, repo: repo, extend: extend})
+	n, err := s.settle(ctx, id, &arrival{known: k, entry: e, repo: repo, extend: extend}, nil)
 	if err != nil {
 		return 0, n, err
 	}

@@ -16,7 +16,7 @@ func (s *Steward) Settle(ctx context.Context, id string) error {
 	if err != nil {
 		return fault.Wrap("steward: settle", err)
 	}
-	n, err := s.settle(ctx, id, nil)
+	n, err := s.settle(ctx, id, nil, nil)
 	unlock()
 	if err != nil {
 		return err
@@ -89,12 +89,21 @@ func (s *Steward) look(ctx context.Context, v grasp.View) (scene, error) {
 
 // settle is Settle for a caller that holds the lock of id. With an arrival it first stores that,
 // in one transaction with the mark that a settlement is under way, unless there is nothing to do.
-func (s *Steward) settle(ctx context.Context, id string, arr *arrival) (news, error) {
+// push is what moved refs before, or nil. What fails is tried again by Sweep.
+func (s *Steward) settle(ctx context.Context, id string, arr *arrival, push *Push) (news, error) {
+	n, err := s.settleNow(ctx, id, arr, push)
+	if err != nil && !fault.Is(err, fault.Refused) {
+		s.dirty(id)
+	}
+	return n, err
+}
+
+func (s *Steward) settleNow(ctx context.Context, id string, arr *arrival, push *Push) (news, error) {
 	var k *known
 	var err error
 	if arr != nil {
 		k = s.with(arr.known, *arr.entry, arr.repo)
-	} else if k, err = s.load(ctx, id); err != nil {
+	} else if k, err = s.inhabited(ctx, id); err != nil {
 		return news{}, err
 	}
 	sc, err := s.look(ctx, k.view)
@@ -116,15 +125,28 @@ func (s *Steward) settle(ctx context.Context, id string, arr *arrival) (news, er
 			return n, nil
 		}
 	}
-	if err := s.carryOut(ctx, k, sc, plan); err != nil {
-		s.dirty(id)
+	if err := s.carryOut(ctx, sc, plan); err != nil {
 		return n, err
 	}
-	if err := s.conclude(ctx, k, plan, rows, &n); err != nil {
-		s.dirty(id)
-		return n, err
+	return n, s.conclude(ctx, k, plan, rows, push, &n)
+}
+
+// inhabited returns what is known of id, after seeing to repositories that nobody announces any
+// more.
+func (s *Steward) inhabited(ctx context.Context, id string) (*known, error) {
+	k, err := s.load(ctx, id)
+	if err != nil {
+		return nil, err
 	}
-	return n, nil
+	left := k.abandoned(s.cfg.Now())
+	if len(left) == 0 {
+		return k, nil
+	}
+	if _, err := s.commit(ctx, id, Change{Repos: left, Unsettled: id}); err != nil {
+		return nil, fault.Wrap("steward: settle", err)
+	}
+	s.log.Warn("repositories without an announcement are closed", "repo", id, "n", len(left))
+	return s.load(ctx, id)
 }
 
 // store writes an arrival. done says that nothing is left to do.
@@ -158,7 +180,7 @@ func (s *Steward) store(ctx context.Context, id string, arr *arrival, quiet bool
 }
 
 // carryOut makes the repositories what plan says.
-func (s *Steward) carryOut(ctx context.Context, k *known, sc scene, plan grasp.Plan) error {
+func (s *Steward) carryOut(ctx context.Context, sc scene, plan grasp.Plan) error {
 	for _, rp := range plan.Repos {
 		if err := s.bring(ctx, rp, sc); err != nil {
 			return err
@@ -196,9 +218,14 @@ func (s *Steward) bring(ctx context.Context, rp grasp.RepoPlan, sc scene) error 
 
 // conclude records what the refs did, makes the planned events visible, and tells of them: one
 // transaction, after the refs are in place (G01-406).
-func (s *Steward) conclude(ctx context.Context, k *known, plan grasp.Plan, rows []Orphan, n *news) error {
+func (s *Steward) conclude(ctx context.Context, k *known, plan grasp.Plan, rows []Orphan, push *Push, n *news) error {
 	id := k.view.ID
-	c := Change{Release: plan.Release, Drop: plan.Drop, Orphans: rows}
+	release, done, err := s.claim(ctx, k, plan.Release)
+	defer done()
+	if err != nil {
+		return err
+	}
+	c := Change{Release: release, Drop: plan.Drop, Orphans: rows}
 	if !s.someoneLands(id) {
 		c.Settled = id
 	}
@@ -226,6 +253,9 @@ func (s *Steward) conclude(ctx context.Context, k *known, plan grasp.Plan, rows 
 				m.Cause = rp.Cause
 			}
 		}
+		if push != nil && push.repo == repo {
+			m.Push = push.id
+		}
 		c.Moves = append(c.Moves, m)
 		o, err := s.orphansAmong(ctx, k, repo, changes)
 		if err != nil {
@@ -233,7 +263,7 @@ func (s *Steward) conclude(ctx context.Context, k *known, plan grasp.Plan, rows 
 		}
 		c.Orphans = append(c.Orphans, o...)
 	}
-	for _, rid := range plan.Release {
+	for _, rid := range release {
 		if p, ok := k.view.Pulls[rid]; ok {
 			for _, owner := range k.view.Concerned(p) {
 				c.Orphans = append(c.Orphans, Orphan{Repo: grasp.Addr{Owner: owner, ID: id}, Event: rid})
@@ -242,13 +272,21 @@ func (s *Steward) conclude(ctx context.Context, k *known, plan grasp.Plan, rows 
 	}
 	r, err := s.commit(ctx, id, c)
 	if err != nil {
+		for repo := range after {
+			s.done.drop(repo) // it may have been written: the next look asks the ledger
+		}
 		return fault.Wrap("steward: settle", err)
 	}
 	for repo, snap := range after {
 		s.done.put(repo, snap, len(snap.Refs))
 	}
-	for _, rid := range plan.Release {
+	for _, rid := range release {
 		e, ok := k.entries[rid]
+		for _, other := range e.Subjects {
+			if other != id {
+				s.known.drop(other)
+			}
+		}
 		if !ok || slices.Contains(r.Replaced, rid) {
 			continue
 		}
@@ -261,6 +299,44 @@ func (s *Steward) conclude(ctx context.Context, k *known, plan grasp.Plan, rows 
 		}
 	}
 	return nil
+}
+
+// claim returns which of list still wait, for this settlement alone to release until done is
+// called. Only an event that names several identifiers can be released by somebody else: each has
+// its own lock, and the event is told of once.
+func (s *Steward) claim(ctx context.Context, k *known, list []grasp.EventID) (mine []grasp.EventID, done func(), err error) {
+	var unlocks []func()
+	done = func() {
+		for _, unlock := range unlocks {
+			unlock()
+		}
+	}
+	var shared []grasp.EventID
+	for _, id := range list {
+		if len(k.entries[id].Subjects) > 1 {
+			shared = append(shared, id)
+		}
+	}
+	slices.Sort(shared) // so that two settlements cannot wait for each other
+	gone := map[grasp.EventID]bool{}
+	for _, id := range shared {
+		unlock, err := s.locks.Lock(ctx, "\x00"+string(id)) // no identifier begins so
+		if err != nil {
+			return nil, done, fault.Wrap("steward: settle", err)
+		}
+		unlocks = append(unlocks, unlock)
+		e, err := s.ledger.Event(ctx, id)
+		if err != nil && !fault.Is(err, fault.NotFound) {
+			return nil, done, fault.Wrap("steward: settle", err)
+		}
+		gone[id] = err != nil || e.Shelf != grasp.Waiting
+	}
+	for _, id := range list {
+		if !gone[id] {
+			mine = append(mine, id)
+		}
+	}
+	return mine, done, nil
 }
 
 // moved returns how the refs of repo differ from those last settled.
@@ -328,7 +404,14 @@ func (s *Steward) expiredOrphans(k *known) (map[grasp.PubKey][]grasp.EventID, []
 	var rows []Orphan
 	due := map[grasp.PubKey][]grasp.EventID{}
 	for _, o := range k.orphans {
-		if !o.Deadline.After(now) {
+		if o.Deadline.After(now) {
+			continue
+		}
+		switch k.view.Hosted[o.Repo.Owner] {
+		case grasp.Withdrawn, grasp.Deleted:
+			// Its refs rest as they are. Should it come back the ref has to go.
+			rows = append(rows, Orphan{Repo: o.Repo, Event: o.Event, Deadline: now.Add(s.cfg.OrphanTTL)})
+		default:
 			due[o.Repo.Owner] = append(due[o.Repo.Owner], o.Event)
 			rows = append(rows, Orphan{Repo: o.Repo, Event: o.Event})
 		}

@@ -3,14 +3,20 @@ package steward
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/gitroost/gitroost/grasp"
 	"github.com/gitroost/gitroost/internal/fault"
 )
 
-// sweepBatch is how many due things one look at the ledger brings.
-const sweepBatch = 500
+// sweepBatch is how many due things one look at the ledger brings, and sweepRounds how often one
+// sweep looks.
+const (
+	sweepBatch  = 500
+	sweepRounds = 200
+)
 
 // Sweep lets go of what has waited too long: events without git data (G01-402), PR refs without
 // an event (G01-707), expired events (N-036), repositories whose grace is over. It also settles
@@ -18,11 +24,28 @@ const sweepBatch = 500
 func (s *Steward) Sweep(ctx context.Context, now time.Time) error {
 	s.lobby.expire(now)
 	s.rate.expire(now)
-	due, err := s.ledger.Due(ctx, now, sweepBatch)
-	if err != nil {
-		return fault.Wrap("steward: sweep", err)
-	}
 	var faults []error
+	for round := range sweepRounds {
+		due, err := s.ledger.Due(ctx, now, sweepBatch)
+		if err != nil {
+			faults = append(faults, fault.Wrap("steward: sweep", err))
+			break
+		}
+		if round > 0 { // what belongs to every sweep was done
+			due.Repos = nil
+		}
+		found := s.sweepOnce(ctx, now, due)
+		faults = append(faults, found...)
+		full := len(due.Waiting) >= sweepBatch || len(due.Expired) >= sweepBatch || len(due.Orphans) >= sweepBatch
+		if !full || errors.Join(found...) != nil || ctx.Err() != nil {
+			break
+		}
+	}
+	return errors.Join(faults...)
+}
+
+// sweepOnce lets go of what is due.
+func (s *Steward) sweepOnce(ctx context.Context, now time.Time, due Due) (faults []error) {
 	for _, e := range due.Waiting {
 		if !s.held(grasp.EventID(e.Event.ID)) {
 			faults = append(faults, s.letGo(ctx, e))
@@ -31,7 +54,9 @@ func (s *Steward) Sweep(ctx context.Context, now time.Time) error {
 	for _, e := range due.Expired {
 		faults = append(faults, s.letGo(ctx, e))
 	}
-	for _, id := range s.toSettle(due.Orphans) {
+	ids, err := s.toSettle(ctx, due.Orphans)
+	faults = append(faults, err)
+	for _, id := range ids {
 		s.known.drop(id)
 		faults = append(faults, s.Settle(ctx, id))
 	}
@@ -44,11 +69,11 @@ func (s *Steward) Sweep(ctx context.Context, now time.Time) error {
 			faults = append(faults, s.endGrace(ctx, r))
 		}
 	}
-	return errors.Join(faults...)
+	return faults
 }
 
 // toSettle returns the identifiers of orphans, and those whose last settlement failed.
-func (s *Steward) toSettle(orphans []Orphan) []string {
+func (s *Steward) toSettle(ctx context.Context, orphans []Orphan) ([]string, error) {
 	set := map[string]struct{}{}
 	for _, o := range orphans {
 		set[o.Repo.ID] = struct{}{}
@@ -59,12 +84,23 @@ func (s *Steward) toSettle(orphans []Orphan) []string {
 	}
 	s.again = nil
 	s.mu.Unlock()
-	out := make([]string, 0, len(set))
-	for id := range set {
-		out = append(out, id)
+	var err error
+	if _, lost := set[anywhere]; lost {
+		delete(set, anywhere)
+		var marked []string
+		if marked, err = s.ledger.Unsettled(ctx); err != nil {
+			s.dirty(anywhere)
+			err = fault.Wrap("steward: sweep", err)
+		}
+		for _, id := range marked {
+			set[id] = struct{}{}
+		}
 	}
-	return out
+	return slices.Sorted(maps.Keys(set)), err
 }
+
+// anywhere is dirty when something may have been written and only the ledger knows about what.
+const anywhere = ""
 
 // letGo removes one event whose time is up, and with an announcement its repository.
 func (s *Steward) letGo(ctx context.Context, e Entry) error {
@@ -82,7 +118,7 @@ func (s *Steward) letGo(ctx context.Context, e Entry) error {
 			defer unlock()
 			s.known.drop(subject)
 			if i > 0 {
-				_, err := s.settle(ctx, subject, nil)
+				_, err := s.settle(ctx, subject, nil, nil)
 				return err
 			}
 			return s.letGoLocked(ctx, subject, e, id)
@@ -117,10 +153,11 @@ func (s *Steward) letGoLocked(ctx context.Context, subject string, e Entry, id g
 	var gone []grasp.Addr
 	owner := grasp.PubKey(e.Event.PubKey)
 	a, ok := k.view.Announcements[owner]
-	if ok && grasp.EventID(a.Event.ID) == id && k.view.Hosted[owner] == grasp.Live {
-		r := Repo{Addr: a.Addr, Hosting: grasp.NotHosted, Since: now}
+	h := k.view.Hosted[owner]
+	if ok && grasp.EventID(a.Event.ID) == id && (h == grasp.Live || h == grasp.Withdrawn) {
+		r := doomed(a.Addr)
 		if is.Shelf == grasp.Served {
-			r.Hosting = grasp.Deleted // N-036: an expired announcement counts as deleted
+			r = Repo{Addr: a.Addr, Hosting: grasp.Deleted, Since: now} // N-036: an expired announcement counts as deleted
 		} else {
 			gone = append(gone, a.Addr)
 		}
@@ -131,9 +168,11 @@ func (s *Steward) letGoLocked(ctx context.Context, subject string, e Entry, id g
 	}
 	s.log.Info("let go", "event", id, "kind", e.Event.Kind, "repo", subject, "shelf", is.Shelf)
 	for _, repo := range gone {
-		s.forget(ctx, repo)
+		if err := s.raze(ctx, repo); err != nil {
+			return err
+		}
 	}
-	_, err = s.settle(ctx, subject, nil)
+	_, err = s.settle(ctx, subject, nil, nil)
 	return err
 }
 
@@ -152,11 +191,52 @@ func (s *Steward) endGrace(ctx context.Context, r Repo) error {
 	if is, ok := k.repos[r.Addr.Owner]; !ok || is.Hosting != r.Hosting || !is.Since.Equal(r.Since) {
 		return nil
 	}
-	r.Hosting = grasp.NotHosted
-	if _, err := s.commit(ctx, r.Addr.ID, Change{Repos: []Repo{r}}); err != nil {
-		return fault.Wrap("steward: sweep", err)
+	if r.Hosting == grasp.Withdrawn {
+		// Nobody shall read half of it.
+		if _, err := s.commit(ctx, r.Addr.ID, Change{Repos: []Repo{doomed(r.Addr)}}); err != nil {
+			return fault.Wrap("steward: sweep", err)
+		}
+	}
+	if err := s.raze(ctx, r.Addr); err != nil {
+		return err
 	}
 	s.log.Info("grace is over", "repo", r.Addr.String())
-	s.forget(ctx, r.Addr)
+	return nil
+}
+
+// longAgo is before every grace.
+var longAgo = time.Unix(0, 0)
+
+// doomed is what a repository is from the moment at which it is decided that nothing of it stays
+// until nothing of it is left: closed, and at the end of its grace. Whoever dies in between leaves
+// the rest to Sweep.
+func doomed(repo grasp.Addr) Repo {
+	return Repo{Addr: repo, Hosting: grasp.Deleted, Since: longAgo}
+}
+
+// doomed reports whether owner's repository is about to be razed.
+func (k *known) doomed(owner grasp.PubKey) bool {
+	r, ok := k.repos[owner]
+	return ok && r.Hosting == grasp.Deleted && r.Since.Equal(longAgo)
+}
+
+// raze removes the files of a repository that is closed, and then the memory of it. The caller
+// holds the lock of its identifier.
+func (s *Steward) raze(ctx context.Context, repo grasp.Addr) error {
+	s.done.drop(repo)
+	refs, err := s.ledger.SettledRefs(ctx, repo)
+	if err != nil {
+		return fault.Wrap("steward: raze "+repo.String(), err)
+	}
+	if err := s.vault.Remove(ctx, repo); err != nil {
+		return fault.Wrap("steward: raze "+repo.String(), err)
+	}
+	c := Change{Repos: []Repo{{Addr: repo, Hosting: grasp.NotHosted}}}
+	if changes := grasp.Diff(refs, nil); len(changes) > 0 {
+		c.Moves = []Moved{{Repo: repo, Changes: changes}}
+	}
+	if _, err := s.commit(ctx, repo.ID, c); err != nil {
+		return fault.Wrap("steward: raze "+repo.String(), err)
+	}
 	return nil
 }

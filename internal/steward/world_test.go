@@ -95,17 +95,12 @@ func (w *world) restart() {
 	w.boot()
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	// The start phase is over when Run takes a tick.
-	tick := make(chan time.Time)
-	ended := make(chan error, 1)
-	go func() { ended <- w.s.Run(ctx, tick) }()
-	select {
-	case tick <- w.clock.Now():
-	case err := <-ended:
-		w.t.Fatalf("Run ended at start: %v", err)
-	}
-	cancel()
-	if err := <-ended; err != nil {
+	// The start phase is over when Run takes a tick; the sweep that follows is cut short.
+	w.brk.OnDue(cancel)
+	defer w.brk.OnDue(nil)
+	tick := make(chan time.Time, 1)
+	tick <- w.clock.Now()
+	if err := w.s.Run(ctx, tick); err != nil {
 		w.t.Fatalf("Run: %v", err)
 	}
 }
@@ -254,9 +249,26 @@ func (w *world) del(repo grasp.Addr, ref string) grasp.RefChange {
 	return w.set(repo, ref, st.Object{ID: grasp.ZeroOID})
 }
 
-// push pushes updates with every object there is.
+// push pushes updates with the objects that they need and no others.
 func (w *world) push(repo grasp.Addr, updates ...grasp.RefChange) error {
-	return w.deliver(repo, st.Pack(all...), updates...)
+	return w.deliver(repo, packFor(updates), updates...)
+}
+
+func packFor(updates []grasp.RefChange) io.Reader {
+	var tips []grasp.OID
+	for _, u := range updates {
+		tips = append(tips, u.New)
+	}
+	var objects []st.Object
+	for ; len(tips) > 0; tips = tips[1:] {
+		for _, o := range all {
+			if o.ID == tips[0] {
+				objects = append(objects, o)
+				tips = append(tips, o.Needs...)
+			}
+		}
+	}
+	return st.Pack(objects...)
 }
 
 func (w *world) deliver(repo grasp.Addr, pack io.Reader, updates ...grasp.RefChange) error {

@@ -25,6 +25,14 @@ type Breaker struct {
 	deadly bool   // and nothing that comes later happens or is answered
 	dead   bool
 	fired  bool
+	onDue  func()
+}
+
+// OnDue has f called before every call of Due, which is how a sweep begins. nil ends that.
+func (b *Breaker) OnDue(f func()) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.onDue = f
 }
 
 // ErrBroken is what a call returns that was made to fail.
@@ -128,6 +136,12 @@ func (x *brokenLedger) Commit(ctx context.Context, c steward.Change) (steward.Re
 }
 
 func (x *brokenLedger) Due(ctx context.Context, now time.Time, limit int) (steward.Due, error) {
+	x.b.mu.Lock()
+	f := x.b.onDue
+	x.b.mu.Unlock()
+	if f != nil {
+		f()
+	}
 	return call(x.b, "Due", func() (steward.Due, error) { return x.l.Due(ctx, now, limit) })
 }
 
