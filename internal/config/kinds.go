@@ -120,20 +120,6 @@ func key(p *grasp.PubKey, name, doc string) Setting {
 	}
 }
 
-func secret(p *Secret, name, doc string) Setting {
-	return Setting{
-		Name: name, Doc: doc, Unit: "secret",
-		set: func(s string) error {
-			if len(s) > maxText {
-				return fmt.Errorf("is longer than %d bytes", maxText)
-			}
-			*p = NewSecret(strings.TrimRight(s, "\r\n"))
-			return nil
-		},
-		get: func() string { return p.String() },
-	}
-}
-
 func boolean(p *bool, name, def, doc string) Setting {
 	return Setting{
 		Name: name, Default: def, Doc: doc, Unit: "true or false", flag: true,

@@ -1,0 +1,58 @@
+# Two commands matter: make run, make test. Both install what they miss.
+
+GO ?= go
+STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
+GOVULNCHECK = golang.org/x/vuln/cmd/govulncheck@v1.8.0
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LDFLAGS = -s -w -X github.com/gitroost/gitroost/internal/server.version=$(VERSION)
+
+# Packages whose goroutines share something. make check runs them under the race detector.
+RACE = ./internal/lock/... ./internal/run/... ./internal/steward/... ./internal/store/... ./internal/gitdir/... \
+	./internal/relay/... ./internal/githttp/... ./internal/client/... ./internal/web/... ./internal/server/... ./cmd/...
+FUZZTIME ?= 30s
+BENCH ?= .
+
+.PHONY: help run build test check bench torture setup clean
+
+help: ## print this
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: build ## a GRASP server here: a repository, a push, a clone, a refused push; then it keeps serving
+	@./gitroost demo --then-serve
+
+build: setup ## build ./gitroost, one static program
+	@CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o gitroost ./cmd/gitroost
+
+test: setup ## everything: go vet and all tests
+	$(GO) vet ./...
+	$(GO) test ./...
+
+check: setup ## formatting, vet, staticcheck, known vulnerabilities, import rules, races
+	@bad=$$(gofmt -l $$(git ls-files '*.go')); if [ -n "$$bad" ]; then echo "not formatted:" $$bad; exit 1; fi
+	$(GO) vet ./...
+	$(GO) run $(STATICCHECK) ./...
+	@# 3 means that something vulnerable is called; anything else, that the database is out of reach.
+	@bin=$$(mktemp -d) && trap 'rm -rf "$$bin"' EXIT && \
+	if ! GOBIN=$$bin $(GO) install $(GOVULNCHECK); then echo "check: govulncheck is out of reach, skipped"; \
+	else rc=0; $$bin/govulncheck ./... || rc=$$?; \
+		if [ $$rc = 3 ]; then exit 1; elif [ $$rc != 0 ]; then echo "check: govulncheck could not do its work, skipped"; fi; fi
+	$(GO) test -run TestArrows ./internal/server
+	$(GO) test -race $(RACE)
+
+bench: setup ## measure; BENCH=<regexp> chooses
+	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem ./...
+
+torture: setup ## every fuzz target for FUZZTIME, then all tests thrice under the race detector
+	@$(GO) list ./... | while read -r pkg; do \
+		dir=$$($(GO) list -f '{{.Dir}}' $$pkg); \
+		for f in $$(grep -hos '^func Fuzz[A-Za-z0-9_]*' $$dir/*_test.go | sed 's/func //'); do \
+			echo "fuzz $$pkg $$f"; $(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) $$pkg </dev/null || exit 1; \
+		done; \
+	done
+	$(GO) test -race -count=3 ./...
+
+setup:
+	@./.ci/setup
+
+clean: ## remove what was built
+	rm -f gitroost
