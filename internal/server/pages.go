@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"encoding/json"
 	"slices"
 	"strings"
 	"time"
@@ -24,10 +25,11 @@ func (p source) Repos(ctx context.Context, limit int) ([]web.Card, error) {
 	}
 	cards := make([]web.Card, 0, len(infos))
 	for _, in := range infos {
-		c := web.Card{Addr: in.Addr, Moved: in.Moved}
-		if in.Announcement != nil {
-			c.Name = grasp.FirstValue(in.Announcement, "name")
-			c.Description = grasp.FirstValue(in.Announcement, "description")
+		c := web.Card{Addr: in.Addr, Moved: in.Since}
+		var ev nostr.Event
+		if json.Unmarshal(in.Announcement, &ev) == nil {
+			c.Name = grasp.FirstValue(&ev, "name")
+			c.Description = grasp.FirstValue(&ev, "description")
 		}
 		cards = append(cards, c)
 	}

@@ -98,13 +98,13 @@ func (s *Server) openData(ctx context.Context) error {
 		return err
 	}
 	s.store, err = store.Open(ctx, filepath.Join(s.cfg.Data, "gitroost.db"), store.Config{
-		Now: s.now, MaxLimit: s.cfg.Limits.QueryResults,
+		Now: s.now, MaxLimit: s.cfg.Limits.QueryResults, Log: s.log.With("room", "store"),
 	})
 	if err != nil {
 		return fault.Wrap("server: open the database", err)
 	}
 	s.vault, err = gitdir.Open(ctx, s.cfg.Data, gitdir.Config{
-		Git: s.cfg.Git.Path, Now: s.now,
+		Git: s.cfg.Git.Path, SearchPath: os.Getenv("PATH"), UploadIdle: s.cfg.Limits.Idle,
 	}, s.log.With("room", "gitdir"))
 	return fault.Wrap("server: open the repositories", err)
 }
@@ -256,9 +256,7 @@ func (s *Server) release() {
 		s.admin.Close()
 	}
 	if s.vault != nil {
-		if err := s.vault.Close(); err != nil {
-			s.log.Error("cannot close the repositories", "err", err)
-		}
+		s.vault.Close()
 	}
 	if s.store != nil {
 		if err := s.store.Close(); err != nil {
