@@ -3,6 +3,7 @@ package relay_test
 import (
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"strings"
@@ -223,6 +224,33 @@ func TestBigAnswerToSlowClient(t *testing.T) {
 	c.raw(`["REQ","s",{}]`)
 	if got := c.untilEOSE("s"); len(got) != 300 {
 		t.Errorf("%d events, want 300", len(got))
+	}
+}
+
+// Large messages share the memory set aside for them: one that finds none waits its turn, small
+// ones pass by.
+func TestUploadsShareMemory(t *testing.T) {
+	h := open(t, func(c *relay.Config) { c.MaxMessage, c.MaxUploads = 1<<20, 1<<20 })
+	first, second, small := h.dial(), h.dial(), h.dial()
+	evs := [2]*nostr.Event{note(t, 1, strings.Repeat("x", 200_000)), note(t, 2, strings.Repeat("x", 200_000))}
+	w, err := first.ws.NextWriter(websocket.TextMessage)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := `["EVENT",` + string(relay.Encode(evs[0])) + `]`
+	io.WriteString(w, text[:150_000]) // holds its share
+	second.event(evs[1])
+	small.event(note(t, 3, "small"))
+	if m := small.want("OK"); m[2] != true {
+		t.Errorf("a small message: %v", m)
+	}
+	io.WriteString(w, text[150_000:])
+	w.Close()
+	first.wantOK(evs[0].ID, true, "")
+	second.wantOK(evs[1].ID, true, "")
+	for range 20 { // nothing is lost of it
+		second.event(evs[1])
+		second.wantOK(evs[1].ID, true, "duplicate:")
 	}
 }
 

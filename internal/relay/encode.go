@@ -2,6 +2,7 @@ package relay
 
 import (
 	"strconv"
+	"strings"
 
 	"github.com/nbd-wtf/go-nostr"
 )
@@ -102,6 +103,10 @@ func appendText(b []byte, s string) []byte {
 	return append(b, '"')
 }
 
+// appendReply writes text that may repeat a client's own as a JSON string. Clients end the
+// connection over a text frame that is not UTF-8.
+func appendReply(b []byte, s string) []byte { return appendText(b, strings.ToValidUTF8(s, "\ufffd")) }
+
 // say writes a message of strings: ["NOTICE","…"].
 func say(words ...string) []byte {
 	b := []byte{'['}
@@ -109,18 +114,18 @@ func say(words ...string) []byte {
 		if i > 0 {
 			b = append(b, ',')
 		}
-		b = appendText(b, w)
+		b = appendReply(b, w)
 	}
 	return append(b, ']')
 }
 
 // sayOK writes the one answer to an EVENT (N-003).
 func sayOK(id string, ok bool, text string) []byte {
-	b := append([]byte(`["OK",`), appendText(nil, id)...)
+	b := append([]byte(`["OK",`), appendReply(nil, id)...)
 	b = append(b, ',')
 	b = strconv.AppendBool(b, ok)
 	b = append(b, ',')
-	b = appendText(b, text)
+	b = appendReply(b, text)
 	return append(b, ']')
 }
 

@@ -311,13 +311,9 @@ func (s *session) handle(in incoming) {
 	limit := strconv.Itoa(s.r.cfg.MaxMessage)
 	switch {
 	case in.busy:
-		s.notice("rate-limited: too many large messages at once, try again")
+		s.unread(in.text, "rate-limited: too many large messages at once, try again")
 	case in.tooLarge:
-		if id, ok := findID(in.text); ok && strings.Contains(in.text[:min(len(in.text), 64)], `"EVENT"`) {
-			s.answer(id, false, "invalid: message is larger than "+limit+" bytes")
-		} else {
-			s.notice("invalid: message is larger than " + limit + " bytes")
-		}
+		s.unread(in.text, "invalid: message is larger than "+limit+" bytes")
 	case in.binary:
 		s.notice("invalid: messages are text, not binary")
 	default:
@@ -326,6 +322,17 @@ func (s *session) handle(in incoming) {
 	if in.last {
 		s.end(websocket.CloseMessageTooBig, "message is larger than "+limit+" bytes")
 	}
+}
+
+// unread answers a message of which only the beginning was kept: an EVENT by its OK if its id is
+// in there (N-003), anything else by a NOTICE (N-012).
+func (s *session) unread(beginning, why string) {
+	id, ok := findID(beginning)
+	if ok && strings.Contains(beginning[:min(len(beginning), 64)], `"EVENT"`) {
+		s.answer(id, false, why)
+		return
+	}
+	s.notice(why)
 }
 
 func (s *session) dispatch(m message) {

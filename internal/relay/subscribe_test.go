@@ -121,6 +121,7 @@ func TestRefusedRequests_N006(t *testing.T) {
 		{`["REQ","s"]`, "invalid:"},
 		{`["COUNT","s"]`, "invalid:"},
 		{`["REQ","s",null]`, "invalid:"},
+		{"[\"REQ\",\"s\",{\"#t\":[\"\xff\"]}]", "invalid: text is not valid UTF-8"},
 		{`["REQ","s",[{}]]`, "invalid:"},
 		{`["REQ","s",{"ids":["abc"]}]`, "invalid:"},
 		{`["REQ","s",{"ids":"abc"}]`, "invalid:"},
@@ -144,6 +145,8 @@ func TestRefusedRequests_N006(t *testing.T) {
 	}
 	c.raw(`["REQ","s"` + strings.Repeat(`,{"#t":["x"]}`, 20) + `]`)
 	c.untilEOSE("s")
+	c.raw("[\"REQ\",\"\xff\",{}]") // what is repeated is UTF-8 again
+	c.wantClosed("\ufffd", "invalid: text is not valid UTF-8")
 	long := strings.Repeat("ü", 250)
 	c.send("REQ", long, map[string]any{})
 	c.untilEOSE(long)
@@ -153,6 +156,7 @@ func TestRefusedRequests_N006(t *testing.T) {
 	c.raw(`["REQ","s",{"foo":1}]`)
 	c.wantClosed("s", "unsupported:")
 	c.send("CLOSE", long)
+	c.quiet()
 	h.relay.Publish(note(t, 1, "x", nostr.Tag{"t", "x"}), nil)
 	c.quiet()
 }
