@@ -96,8 +96,8 @@ type Answer struct {
 
 // A Change is all that one step writes. Commit writes the whole of it or nothing.
 type Change struct {
-	// Put is a new event. If its id is known already nothing of Put is written and the
-	// Receipt says Duplicate. A served replaceable or addressable event removes the served
+	// Put is a new event. If a tomb covers it that is a fault.Refused (N-033). If its id is
+	// known already nothing of the Change is written and the Receipt says Duplicate. A served replaceable or addressable event removes the served
 	// older version, or is not written if a newer one is served (Receipt says Stale); one
 	// statement decides (N-009). A waiting announcement replaces a waiting one of the same
 	// coordinate; waiting states and pull requests stand beside each other (G01-309).
@@ -111,7 +111,8 @@ type Change struct {
 	Extend map[grasp.EventID]time.Time
 
 	// Tombs are written, and the events they cover are removed from both shelves. Their ids
-	// are in the Receipt. Kinds 5 and 62 are only ever removed by a Tomb of kind vanish.
+	// are in the Receipt. Kinds 5 and 62 are only ever removed by a Tomb of kind vanish, which
+	// also marks the subjects of what it removes as unsettled: nobody can name them before.
 	Tombs []Tomb
 
 	Repos   []Repo   // written as they are; Hosting NotHosted removes the row

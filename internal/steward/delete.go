@@ -104,7 +104,7 @@ func (s *Steward) deleteUnderLocks(ctx context.Context, c Change, names []string
 		for _, id := range ids {
 			s.dirty(id) // it may have been written
 		}
-		return 0, news{}, nil, fault.Wrap("steward: deletion", err)
+		return 0, news{}, nil, unwritten("steward: deletion", err)
 	}
 	if r.Duplicate {
 		return grasp.Known, news{}, nil, nil
@@ -246,7 +246,7 @@ func (s *Steward) receiveVanish(ctx context.Context, e *Entry) (grasp.Verdict, n
 		if !fault.Is(err, fault.Refused) {
 			s.dirty(anywhere) // it may have been written
 		}
-		return 0, news{}, fault.Wrap("steward: vanish", err)
+		return 0, news{}, unwritten("steward: vanish", err)
 	}
 	if r.Duplicate {
 		return grasp.Known, news{}, nil

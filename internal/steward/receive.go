@@ -47,7 +47,7 @@ func (s *Steward) receive(ctx context.Context, ev *nostr.Event, raw []byte, sour
 		return grasp.KnownHeld, news{}, nil
 	case ans.Deleted && ev.Kind != grasp.KindDeletion && ev.Kind != grasp.KindVanish:
 		// N-032: those two fall to requests to vanish only; the ledger sees to that.
-		return 0, news{}, &grasp.Refusal{Rule: "N-033", Prefix: grasp.Blocked, Text: "this event was deleted"}
+		return 0, news{}, deleted()
 	case ans.Newer:
 		return 0, news{}, s.stale(ctx, ev)
 	}
@@ -119,6 +119,19 @@ func (s *Steward) stale(ctx context.Context, ev *nostr.Event) error {
 		}
 	}
 	return plainStale()
+}
+
+func deleted() error {
+	return &grasp.Refusal{Rule: "N-033", Prefix: grasp.Blocked, Text: "this event was deleted"}
+}
+
+// unwritten wraps the error of a Commit that was to put an event. The ledger has the last word on
+// tombs: one may have been written since the first look.
+func unwritten(op string, err error) error {
+	if fault.Is(err, fault.Refused) {
+		return deleted()
+	}
+	return fault.Wrap(op, err)
 }
 
 func plainStale() error {
@@ -375,7 +388,7 @@ func (s *Steward) receiveRelated(ctx context.Context, e *Entry, ans Answer) (gra
 	r, err := s.ledger.Commit(ctx, Change{Put: e})
 	switch {
 	case err != nil:
-		return 0, news{}, fault.Wrap("steward: receive", err)
+		return 0, news{}, unwritten("steward: receive", err)
 	case r.Duplicate:
 		return grasp.Known, news{}, nil
 	case r.Stale:

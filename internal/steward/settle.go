@@ -161,7 +161,7 @@ func (s *Steward) store(ctx context.Context, id string, arr *arrival, quiet bool
 	r, err := s.commit(ctx, id, c)
 	switch {
 	case err != nil:
-		return true, fault.Wrap("steward: store", err)
+		return true, unwritten("steward: store", err)
 	case r.Duplicate:
 		n.duplicate = true
 		return true, nil

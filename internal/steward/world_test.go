@@ -262,7 +262,7 @@ func packFor(updates []grasp.RefChange) io.Reader {
 	var objects []st.Object
 	for ; len(tips) > 0; tips = tips[1:] {
 		for _, o := range all {
-			if o.ID == tips[0] {
+			if o.ID == tips[0] && !slices.ContainsFunc(objects, func(p st.Object) bool { return p.ID == o.ID }) {
 				objects = append(objects, o)
 				tips = append(tips, o.Needs...)
 			}
@@ -377,8 +377,14 @@ func (w *world) live(repo grasp.Addr, maintainers ...grasp.PubKey) (ann, state *
 	w.t.Helper()
 	ann = st.Announce(repo, 0, maintainers...)
 	state = st.State(repo.Owner, repo.ID, 1, "main", string(c1.ID), "HEAD", "ref: refs/heads/main")
-	w.keeps(ann, state)
-	w.pushes(repo, w.set(repo, "main", c1))
+	for _, ev := range []*nostr.Event{ann, state} {
+		if _, err := w.receive(ev); err != nil {
+			w.t.Fatalf("%s: %v", name(ev), err)
+		}
+	}
+	if w.mem.Shelf(state.ID) != grasp.Served { // unless a sister repository had it
+		w.pushes(repo, w.set(repo, "main", c1))
+	}
 	w.wantShelf(grasp.Served, ann, state)
 	return ann, state
 }

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/nbd-wtf/go-nostr"
@@ -65,8 +66,7 @@ func AnnounceAt(repo grasp.Addr, at int, host string, maintainers ...grasp.PubKe
 	return Event(repo.Owner, grasp.KindAnnouncement, at, "", tags...)
 }
 
-// State returns a state by author. pairs are names and values: short names are branches, "HEAD"
-// takes a branch, and everything else is taken as it is.
+// State returns a state by author. pairs are names, as FullName takes them, and values.
 func State(author grasp.PubKey, id string, at int, pairs ...string) *nostr.Event {
 	tags := []nostr.Tag{{"d", id}}
 	for i := 0; i+1 < len(pairs); i += 2 {
@@ -75,14 +75,10 @@ func State(author grasp.PubKey, id string, at int, pairs ...string) *nostr.Event
 	return Event(author, grasp.KindState, at, "", tags...)
 }
 
-// FullName turns the short name of a branch into a ref name; names with a slash and HEAD are whole.
+// FullName turns the short name of a branch into a ref name. HEAD and what begins with refs/ is
+// whole already.
 func FullName(name string) string {
-	for _, c := range name {
-		if c == '/' {
-			return name
-		}
-	}
-	if name == "HEAD" {
+	if name == "HEAD" || strings.HasPrefix(name, "refs/") {
 		return name
 	}
 	return "refs/heads/" + name
