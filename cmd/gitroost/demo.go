@@ -94,7 +94,7 @@ func (t *tour) data() string { return filepath.Join(t.dir, "data") }
 // open starts the tour's own server and returns its address.
 func (t *tour) open(ctx context.Context, end chan<- error) (string, error) {
 	cfg := config.Default()
-	cfg.Listen, cfg.Data, cfg.Log.Level = demoListen, t.data(), "warn"
+	cfg.Listen, cfg.Data, cfg.Log.Level = demoListen, t.data(), "error"
 	if l, err := net.Listen("tcp", demoListen); err != nil {
 		cfg.Listen = "127.0.0.1:0"
 	} else {
