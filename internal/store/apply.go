@@ -64,7 +64,7 @@ var deleted = fault.E(fault.Refused, "store: put", "this event was deleted")
 // put writes a new event, and says in the receipt if it did not.
 func (a *applier) put(r *row) error {
 	var one int
-	known, err := a.row(a.ctx, `SELECT 1 FROM events WHERE id = ?1`, []any{r.id[:]}, &one)
+	known, err := a.row(`SELECT 1 FROM events WHERE id = ?1`, []any{r.id[:]}, &one)
 	if err != nil {
 		return err
 	}
@@ -113,7 +113,7 @@ func (a *applier) covered(r *row) (bool, error) {
 		args[2], args[3] = nil, nil // only a request to vanish removes these (N-032)
 	}
 	var one int
-	return a.row(a.ctx, coveringTomb, args, &one)
+	return a.row(coveringTomb, args, &one)
 }
 
 // coveringTomb finds a tomb that covers an event; its arguments are made by tombArgs.

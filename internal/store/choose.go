@@ -79,9 +79,11 @@ func (q *query) dimensions() []dimension {
 }
 
 const (
-	// guessCap is up to how many entries of a range are counted for a guess, and guessRanges of
-	// how many ranges.
-	guessCap    = 64
+	// A guess counts up to so many entries of a range, of so many ranges; if that is too few to
+	// tell, it counts more.
+	firstGuess  = 64
+	guessFactor = 8
+	lastGuess   = firstGuess * guessFactor * guessFactor
 	guessRanges = 8
 )
 
@@ -92,37 +94,44 @@ func (r *reader) choose(ctx context.Context, q *query) (dimension, error) {
 	if len(all) == 1 {
 		return all[0], nil
 	}
-	best, least := 0, -1
-	for i, d := range all {
-		n, err := r.guess(ctx, q, d)
-		if err != nil {
-			return dimension{}, err
+	for upTo := firstGuess; ; upTo *= guessFactor {
+		best, least, certain := 0, -1, false
+		for i, d := range all {
+			n, whole, err := r.guess(ctx, q, d, upTo)
+			if err != nil {
+				return dimension{}, err
+			}
+			if least < 0 || n < least {
+				best, least, certain = i, n, whole
+			}
+			if n == 0 {
+				break
+			}
 		}
-		if least < 0 || n < least {
-			best, least = i, n
-		}
-		if n == 0 {
-			break
+		if certain || upTo >= lastGuess {
+			return all[best], nil
 		}
 	}
-	return all[best], nil
 }
 
-// guess returns about how many entries of its index d looks at, or a little more than can be
-// told.
-func (r *reader) guess(ctx context.Context, q *query, d dimension) (int, error) {
+// guess returns about how many entries of its index d looks at. whole says that no range had more
+// than were counted.
+func (r *reader) guess(ctx context.Context, q *query, d dimension, upTo int) (n int, whole bool, err error) {
+	if err := ctx.Err(); err != nil {
+		return 0, false, err
+	}
 	stride := max(1, len(d.args)/guessRanges)
-	sum, looked := 0, 0
+	sum, looked, whole := 0, 0, true
 	for i := 0; i < len(d.args); i += stride {
-		var n int
-		args := append([]any{q.until, zero32[:], q.since, guessCap}, d.args[i]...)
-		if _, err := r.row(ctx, `SELECT count(*) FROM (`+d.scan+`)`, args, &n); err != nil {
-			return 0, err
+		args := append([]any{q.until, zero32[:], q.since, upTo}, d.args[i]...)
+		if _, err := r.row(`SELECT count(*) FROM (`+d.scan+`)`, args, &n); err != nil {
+			return 0, false, err
 		}
 		sum += n
 		looked++
+		whole = whole && n < upTo
 	}
-	return (sum*len(d.args) + looked - 1) / looked, nil
+	return (sum*len(d.args) + looked - 1) / looked, whole, nil
 }
 
 var zero32 id32

@@ -196,15 +196,15 @@ func (s *Store) Lookup(ctx context.Context, q steward.Question) (steward.Answer,
 		if err != nil {
 			return err
 		}
-		if _, err := r.row(ctx, `SELECT shelf FROM events WHERE id = ?1`, []any{id[:]}, &a.Known); err != nil {
+		if _, err := r.row(`SELECT shelf FROM events WHERE id = ?1`, []any{id[:]}, &a.Known); err != nil {
 			return err
 		}
 		var one int
-		if a.Deleted, err = r.row(ctx, coveringTomb, tombArgs(author, id, q.Coordinate, q.Created), &one); err != nil {
+		if a.Deleted, err = r.row(coveringTomb, tombArgs(author, id, q.Coordinate, q.Created), &one); err != nil {
 			return err
 		}
 		if kind, key, d, ok := parseCoordinate(q.Coordinate); ok {
-			a.Newer, err = r.row(ctx, `SELECT 1 FROM events
+			a.Newer, err = r.row(`SELECT 1 FROM events
 				WHERE kind = ?1 AND pubkey = ?2 AND d = ?3 AND shelf = 2 AND d IS NOT NULL
 				AND (created_at > ?4 OR created_at = ?4 AND id < ?5)`, []any{kind, key[:], d, q.Created, id[:]}, &one)
 			if err != nil {
@@ -214,11 +214,11 @@ func (s *Store) Lookup(ctx context.Context, q steward.Question) (steward.Answer,
 		if a.Related, err = r.related(ctx, q, id, s.cfg.Now().Unix()); err != nil || q.Source == "" {
 			return err
 		}
-		if _, err := r.row(ctx, `SELECT count(*) FROM events INDEXED BY events_waiting
+		if _, err := r.row(`SELECT count(*) FROM events INDEXED BY events_waiting
 			WHERE pubkey = ?1 AND shelf = 1`, []any{author[:]}, &a.WaitingByAuthor); err != nil {
 			return err
 		}
-		if _, err := r.row(ctx, `SELECT count(*) FROM events INDEXED BY events_source
+		if _, err := r.row(`SELECT count(*) FROM events INDEXED BY events_source
 			WHERE source = ?1 AND shelf = 1`, []any{q.Source}, &a.WaitingBySource); err != nil {
 			return err
 		}
@@ -246,7 +246,7 @@ func (r *reader) related(ctx context.Context, q steward.Question, id id32, now i
 		if err != nil {
 			return false, err
 		}
-		if ok, err := r.row(ctx, sqlNamed, []any{string(list), now}, &one); ok || err != nil {
+		if ok, err := r.row(sqlNamed, []any{string(list), now}, &one); ok || err != nil {
 			return ok, err
 		}
 	}
@@ -256,7 +256,7 @@ func (r *reader) related(ctx context.Context, q steward.Question, id id32, now i
 		if !ok {
 			continue
 		}
-		if ok, err := r.row(ctx, sqlAddressed, []any{kind, author[:], d, now}, &one); ok || err != nil {
+		if ok, err := r.row(sqlAddressed, []any{kind, author[:], d, now}, &one); ok || err != nil {
 			return ok, err
 		}
 		if err := ctx.Err(); err != nil {
@@ -266,7 +266,7 @@ func (r *reader) related(ctx context.Context, q steward.Question, id id32, now i
 	// (c) and (d) an event that names this one
 	names := func(letters, value string) (bool, error) {
 		for _, l := range []byte(letters) {
-			if ok, err := r.row(ctx, sqlNaming, []any{tagKey(l, value), now}, &one); ok || err != nil {
+			if ok, err := r.row(sqlNaming, []any{tagKey(l, value), now}, &one); ok || err != nil {
 				return ok, err
 			}
 		}

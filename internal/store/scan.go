@@ -224,7 +224,7 @@ func (it *iterator) matches(ctx context.Context, c candidate) (bool, error) {
 	}
 	if it.rest.authors != nil {
 		var author id32
-		ok, err := it.reader.row(ctx, sqlAuthor, []any{c.seq, c.id[:]}, &author)
+		ok, err := it.reader.row(sqlAuthor, []any{c.seq, c.id[:]}, &author)
 		if err != nil || !ok {
 			return false, err
 		}
@@ -255,7 +255,7 @@ func (it *iterator) tagged(ctx context.Context, c candidate, set tagSet) (bool, 
 	if len(set.keys) <= fewKeys {
 		for _, key := range set.keys {
 			var one int
-			if ok, err := it.reader.row(ctx, sqlTagged, []any{key, c.at, c.id[:]}, &one); ok || err != nil {
+			if ok, err := it.reader.row(sqlTagged, []any{key, c.at, c.id[:]}, &one); ok || err != nil {
 				return ok, err
 			}
 		}
@@ -283,6 +283,6 @@ func (it *iterator) raw(ctx context.Context, c candidate) ([]byte, error) {
 		return it.json, nil
 	}
 	it.cached, it.json = c, nil
-	_, err := it.reader.row(ctx, sqlRaw, []any{c.seq, c.id[:]}, &it.json)
+	_, err := it.reader.row(sqlRaw, []any{c.seq, c.id[:]}, &it.json)
 	return it.json, err
 }

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 
 	"modernc.org/sqlite"
@@ -75,25 +76,29 @@ func (p *prepared) rows(ctx context.Context, text string, args []any, each func(
 	return rows.Err()
 }
 
-// row scans the first row into dest and reports whether there is one.
-func (p *prepared) row(ctx context.Context, text string, args []any, dest ...any) (bool, error) {
+// row scans the first row into dest and reports whether there is one. It is for what takes
+// microseconds: to be able to interrupt it would cost more than to wait for it. Who asks in a loop
+// looks at its context from time to time.
+func (p *prepared) row(text string, args []any, dest ...any) (bool, error) {
 	st, err := p.stmt(text)
 	if err != nil {
 		return false, err
 	}
-	err = st.QueryRowContext(ctx, args...).Scan(dest...)
+	err = st.QueryRow(args...).Scan(dest...)
 	if errors.Is(err, sql.ErrNoRows) {
 		return false, nil
 	}
 	return err == nil, err
 }
 
+// close ends the connection for good: whatever state it is in, nobody meets it again.
 func (p *prepared) close() {
 	for _, st := range p.stmts {
 		st.Close()
 	}
 	p.stmts = nil
 	if p.conn != nil {
+		_ = p.conn.Raw(func(any) error { return driver.ErrBadConn }) // else the pool keeps it
 		p.conn.Close()
 		p.conn = nil
 	}

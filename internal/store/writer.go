@@ -144,6 +144,8 @@ type writer struct {
 func (w *writer) transaction(batch []*request) (err error) {
 	ctx := context.Background() // whoever waits is not the only one
 	if err := w.exec(ctx, "BEGIN IMMEDIATE"); err != nil {
+		// Should the last transaction never have ended, it ends here, for the next try.
+		_ = w.exec(ctx, "ROLLBACK")
 		return err
 	}
 	defer func() {

@@ -420,7 +420,7 @@ func random(q *desk) {
 		}
 		return ids
 	}
-	for range 1500 {
+	for range 400 {
 		f, g := make(), make()
 		want := matching(f)
 		equal(q, f.String(), q.query(f), want)
