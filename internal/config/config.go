@@ -51,8 +51,8 @@ type Admin struct {
 // Git says which git runs and how much of it at a time.
 type Git struct {
 	Path      string // program name or path
-	Serving   int    // processes that answer fetches; 0 means two per core
-	Receiving int    // processes that take packs; 0 means two per core
+	Serving   int    // packs sent at a time
+	Receiving int    // packs taken in at a time
 }
 
 // Log says what is written about the work.
@@ -73,7 +73,7 @@ type Repos struct {
 	DeletedGrace   time.Duration // G01-902
 }
 
-// Limits bound every input. Counts are at least 1 unless their setting says that 0 means something.
+// Limits bound every input. Counts are at least 1.
 type Limits struct {
 	StateEvent      int64 // bytes of one event of kind 30618
 	Event           int64 // bytes of any other event
@@ -88,21 +88,19 @@ type Limits struct {
 	Connections     int   // WebSockets in all
 	AddressConns    int   // WebSockets of one address
 
-	MaxPush        int64 // bytes of a pack
-	MaxPRPush      int64 // bytes of a pack that carries only PR refs
-	PushObjects    int   // objects in a pack
-	PushCommands   int   // ref updates in one push
-	CommandSection int64 // bytes of the command list
-	FetchRequest   int64 // bytes of a fetch request, inflated
-	Drain          int64 // bytes of a refused push that are read and thrown away
-	DrainTime      time.Duration
-	PushTime       time.Duration
+	MaxPush      int64         // bytes of a pack
+	MaxPRPush    int64         // bytes of a pack that carries only PR refs
+	PushObjects  int           // objects in a pack
+	PushCommands int           // ref updates in one push
+	Drain        int64         // bytes of a refused push that are read and thrown away
+	DrainIdle    time.Duration // without a byte of a refused push
+	Section      time.Duration // until a push's commands, or a fetch's request, are here
+	PushTime     time.Duration // of one push or clone in all
 
 	WaitingPerKey     int
 	WaitingPerAddress int
 	Waiting           int
 	NewRepos          int // per hour and network
-	Maintainers       int // of one repository
 
 	Header        int64 // bytes of an HTTP header block
 	HeaderTimeout time.Duration

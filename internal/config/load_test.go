@@ -64,7 +64,6 @@ func TestDefaultsOfClients(t *testing.T) { // README decision 7, N-013, G01-402,
 		"pack":          c.Limits.MaxPush == 2<<30 && c.Limits.MaxPRPush == 256<<20,
 		"waiting":       c.Limits.WaitingPerKey == 100 && c.Limits.WaitingPerAddress == 1000 && c.Limits.Waiting == 50000,
 		"new repos":     c.Limits.NewRepos == 600,
-		"maintainers":   c.Limits.Maintainers == 1000,
 		"ttl":           c.Purgatory.TTL == 30*time.Minute && c.Purgatory.OrphanTTL == 20*time.Minute,
 		"grace":         c.Repos.WithdrawnGrace == 30*24*time.Hour && c.Repos.DeletedGrace == 90*24*time.Hour,
 	} {
