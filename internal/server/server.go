@@ -157,7 +157,7 @@ func (s *Server) build() error {
 
 	door := githttp.New(githttp.Config{
 		Version: Version(), Now: s.now, Idle: lim.Idle, Wall: lim.PushTime,
-		DrainBytes: lim.Drain, MaxBody: lim.MaxPush, MaxPullBody: lim.MaxPRPush,
+		DrainBytes: lim.Drain, DrainIdle: lim.DrainIdle, Section: lim.Section, MaxBody: lim.MaxPush, MaxPullBody: lim.MaxPRPush,
 		MaxCommands: lim.PushCommands, MaxFetches: cfg.Git.Serving, MaxPushes: cfg.Git.Receiving,
 	}, desk{s.steward}, s.vault, s.log.With("room", "githttp"))
 
