@@ -153,6 +153,7 @@ func (p *Push) Deliver(ctx context.Context, pack io.Reader, progress func(line s
 		defer q.Discard()
 	}
 	if err != nil {
+		s.dirty(p.repo.ID) // nothing came of it, but the mark
 		return err
 	}
 

@@ -9,7 +9,6 @@ import (
 
 	"github.com/gitroost/gitroost/grasp"
 	"github.com/gitroost/gitroost/internal/steward"
-	st "github.com/gitroost/gitroost/internal/steward/stewardtest"
 )
 
 // facts is what is true of one identifier, found out without the desk.
@@ -294,9 +293,12 @@ func (f facts) released() error {
 // print is all that lasts, but for times.
 func (w *world) print() string {
 	var b strings.Builder
+	var events []string
 	for _, e := range w.mem.Entries() {
-		fmt.Fprintf(&b, "%s %s\n", e.Shelf, name(e.Event))
+		events = append(events, fmt.Sprintf("%s %s\n", e.Shelf, name(e.Event)))
 	}
+	slices.Sort(events)
+	b.WriteString(strings.Join(events, ""))
 	for _, r := range w.mem.Repos() {
 		refs, head, _ := w.disk.Refs(r.Addr)
 		fmt.Fprintf(&b, "repo %s %s hosting %d HEAD %s\n", r.Addr.ID, who(r.Addr.Owner), r.Hosting, head)
@@ -310,8 +312,5 @@ func (w *world) print() string {
 	for _, o := range w.mem.Orphans() {
 		fmt.Fprintf(&b, "orphan %s %s\n", who(o.Repo.Owner), o.Event.Short())
 	}
-	lines := strings.Split(b.String(), "\n")
-	return strings.Join(lines, "\n")
+	return b.String()
 }
-
-var _ = st.Host

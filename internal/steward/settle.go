@@ -125,6 +125,12 @@ func (s *Steward) settleNow(ctx context.Context, id string, arr *arrival, push *
 			return n, nil
 		}
 	}
+	if push == nil && (arr == nil || arr.stored) && len(plan.Repos) > 0 {
+		// Refs move, and nobody has said so yet.
+		if _, err := s.commit(ctx, id, Change{Unsettled: id}); err != nil {
+			return n, fault.Wrap("steward: settle", err)
+		}
+	}
 	if err := s.carryOut(ctx, sc, plan); err != nil {
 		return n, err
 	}
@@ -142,12 +148,32 @@ func (s *Steward) inhabited(ctx context.Context, id string) (*known, error) {
 	if len(left) == 0 {
 		return k, nil
 	}
+	for i, r := range left {
+		// Of an owner who asked to vanish nothing is kept (N-035).
+		ans, err := s.ledger.Lookup(ctx, Question{ID: nobodysEvent, Author: r.Addr.Owner})
+		if err != nil {
+			return nil, fault.Wrap("steward: settle", err)
+		}
+		if ans.Deleted {
+			left[i] = doomed(r.Addr)
+		}
+	}
 	if _, err := s.commit(ctx, id, Change{Repos: left, Unsettled: id}); err != nil {
 		return nil, fault.Wrap("steward: settle", err)
 	}
-	s.log.Warn("repositories without an announcement are closed", "repo", id, "n", len(left))
+	for _, r := range left {
+		s.log.Warn("closed: nobody announces it any more", "repo", r.Addr.String())
+		if r.Since.Equal(longAgo) {
+			if err := s.raze(ctx, r.Addr); err != nil {
+				return nil, err
+			}
+		}
+	}
 	return s.load(ctx, id)
 }
+
+// nobodysEvent is the id of no event.
+const nobodysEvent grasp.EventID = "0000000000000000000000000000000000000000000000000000000000000000"
 
 // store writes an arrival. done says that nothing is left to do.
 func (s *Steward) store(ctx context.Context, id string, arr *arrival, quiet bool, n *news) (done bool, err error) {

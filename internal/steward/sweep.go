@@ -231,7 +231,16 @@ func (s *Steward) raze(ctx context.Context, repo grasp.Addr) error {
 	if err := s.vault.Remove(ctx, repo); err != nil {
 		return fault.Wrap("steward: raze "+repo.String(), err)
 	}
+	k, err := s.load(ctx, repo.ID)
+	if err != nil {
+		return err
+	}
 	c := Change{Repos: []Repo{{Addr: repo, Hosting: grasp.NotHosted}}}
+	for _, o := range k.orphans {
+		if o.Repo == repo {
+			c.Orphans = append(c.Orphans, Orphan{Repo: repo, Event: o.Event})
+		}
+	}
 	if changes := grasp.Diff(refs, nil); len(changes) > 0 {
 		c.Moves = []Moved{{Repo: repo, Changes: changes}}
 	}
