@@ -99,7 +99,7 @@ func refuse(rule string, ref grasp.RefName, text string) error {
 	if ref != "" {
 		text = fmt.Sprintf("%s: %s", ref, text)
 	}
-	return &fault.Error{Code: fault.Refused, Op: "gitdir: check", Text: text,
+	return &fault.Error{Code: fault.Refused, Op: "gitdir: check",
 		Err: &grasp.Refusal{Rule: rule, Prefix: grasp.Invalid, Ref: ref, Text: text}}
 }
 

@@ -212,7 +212,7 @@ func (p *packReader) atEnd() bool {
 func refusePack(text string, cause error) error {
 	text = "the pack was refused: " + text
 	ref := &grasp.Refusal{Rule: "H-253", Prefix: grasp.Invalid, Text: text}
-	return &fault.Error{Code: fault.Refused, Op: "gitdir: read pack", Text: text, Err: errors.Join(ref, cause)}
+	return &fault.Error{Code: fault.Refused, Op: "gitdir: read pack", Err: errors.Join(ref, cause)}
 }
 
 // explainPack gives the failure of index-pack its code, and the line of git's that says why.

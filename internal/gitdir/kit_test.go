@@ -152,8 +152,21 @@ func tell(s *grasp.Snapshot) string {
 
 func gitRefs(t testing.TB, dir string) string {
 	t.Helper()
-	out := git(t, dir, nil, "for-each-ref", "--format=%(objectname) %(refname) %(*objectname)", "refs/heads", "refs/tags", "refs/nostr")
-	return out + "HEAD " + git(t, dir, nil, "symbolic-ref", "HEAD")
+	out, err := tryGit(dir, nil, "show-ref", "--dereference")
+	if err != nil && out != "" {
+		t.Fatal(err)
+	}
+	refs := &grasp.Snapshot{Refs: grasp.Refs{}, Peeled: map[grasp.RefName]grasp.OID{}}
+	for line := range strings.Lines(out) {
+		o, n, _ := strings.Cut(strings.TrimSpace(line), " ")
+		if n, ok := strings.CutSuffix(n, "^{}"); ok {
+			refs.Peeled[grasp.RefName(n)] = grasp.OID(o)
+		} else if grasp.RefName(n).Visible() {
+			refs.Refs[grasp.RefName(n)] = grasp.OID(o)
+		}
+	}
+	refs.Head = grasp.RefName(strings.TrimSpace(git(t, dir, nil, "symbolic-ref", "HEAD")))
+	return tell(refs)
 }
 
 // tryGit runs the git of the system in dir, as a person would.
@@ -273,3 +286,12 @@ func refused(t testing.TB, err error, code fault.Code, words string) {
 }
 
 func gitdirConfig() gitdir.Config { return gitdir.Config{} }
+
+func ingestOptions() steward.IngestOptions { return steward.IngestOptions{} }
+
+func readFile(t testing.TB, path string) string {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	must(t, err)
+	return string(b)
+}

@@ -287,11 +287,21 @@ func (q *quarantine) sync() error {
 	return errors.Join(errs...)
 }
 
-func (q *quarantine) place(step func(string) error) error {
+func (q *quarantine) place(step func(string) error) (err error) {
 	to := filepath.Join(q.r.objects(), "pack")
+	seen := false
+	defer func() {
+		if err == nil || seen {
+			return
+		}
+		for _, ext := range parts { // without an index nobody has seen them
+			os.Remove(filepath.Join(to, q.name+ext))
+		}
+	}()
 	if _, err := os.Lstat(filepath.Join(to, q.name+".idx")); err == nil {
 		// The very same pack: its name is a hash of what it holds. It may have been moved by
 		// somebody who has not come to the end yet.
+		seen = true
 		return durable.SyncDir(to)
 	}
 	for _, ext := range parts {
@@ -299,6 +309,7 @@ func (q *quarantine) place(step func(string) error) error {
 		if err != nil && (ext != ".rev" || !errors.Is(err, fs.ErrNotExist)) {
 			return err
 		}
+		seen = ext == ".idx"
 		if err := step("admit: moved " + ext); err != nil {
 			return err
 		}

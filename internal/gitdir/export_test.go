@@ -1,0 +1,39 @@
+package gitdir
+
+// WithStep makes f be called between the steps of what changes the disk.
+func (c Config) WithStep(f func(name string) error) Config {
+	c.step = f
+	return c
+}
+
+// What the fuzz targets and tables look at.
+var (
+	Escape     = escape
+	AtLeast    = atLeast
+	PackHeader = packHeader
+	ParseHead  = parseHead
+	OfsDelta   = ofsDelta
+	Reason     = reason
+)
+
+// ReprintPackedRefs parses a packed-refs file and writes it again.
+func ReprintPackedRefs(data []byte, write func([]byte) (int, error)) (refs int, err error) {
+	list, _, err := parsePackedRefs(data)
+	if err != nil {
+		return 0, err
+	}
+	return len(list), writePackedRefs(writerFunc(write), list)
+}
+
+type writerFunc func([]byte) (int, error)
+
+func (f writerFunc) Write(b []byte) (int, error) { return f(b) }
+
+// FindInIndex looks for an object in the bytes of an index.
+func FindInIndex(data []byte, o [20]byte) (off int64, ok bool, err error) {
+	p, err := parseIndex(data, int64(len(data)))
+	if err != nil {
+		return 0, false, err
+	}
+	return p.find(&search{}, &o)
+}
