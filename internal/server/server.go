@@ -3,6 +3,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -35,7 +36,8 @@ const sweepEvery = 15 * time.Second
 type Server struct {
 	cfg    config.Config
 	log    *slog.Logger
-	public string // URL by which people reach it
+	public string       // URL by which people reach it
+	self   grasp.PubKey // of the server itself
 	now    func() time.Time
 	tick   <-chan time.Time // when the desk sweeps; nil means every sweepEvery
 
@@ -97,6 +99,9 @@ func (s *Server) openData(ctx context.Context) error {
 	if s.unlock, err = lockFolder(filepath.Join(s.cfg.Data, "lock")); err != nil {
 		return err
 	}
+	if s.self, err = identity(s.cfg.Data); err != nil {
+		return err
+	}
 	s.store, err = store.Open(ctx, filepath.Join(s.cfg.Data, "gitroost.db"), store.Config{
 		Now: s.now, MaxLimit: s.cfg.Limits.QueryResults, Log: s.log.With("room", "store"),
 	})
@@ -145,8 +150,8 @@ func (s *Server) build() error {
 			return a.String()
 		},
 		Info: relay.Info{
-			Name: cfg.Name, Description: cfg.Description, PubKey: cfg.Owner, Contact: cfg.Contact,
-			Icon: cfg.Icon, Version: Version(), NIPs: []int{9, 34, 40}, Grasps: []string{"GRASP-01"},
+			Name: cfg.Name, Description: cfg.Description, PubKey: cmp.Or(cfg.Owner, s.self), Self: s.self, Contact: cfg.Contact,
+			Icon: cfg.Icon, Version: Version(), NIPs: []int{9, 34, 40, 62}, Grasps: []string{"GRASP-01"},
 		},
 		MaxConnections: lim.Connections, MaxPerPrefix: lim.AddressConns,
 		MaxMessage: int(lim.Message), MaxStateEvent: int(lim.StateEvent), MaxEvent: int(lim.Event),

@@ -1,0 +1,41 @@
+package server
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/nbd-wtf/go-nostr"
+
+	"github.com/gitroost/gitroost/grasp"
+	"github.com/gitroost/gitroost/internal/durable"
+	"github.com/gitroost/gitroost/internal/fault"
+)
+
+// identity returns the key by which the server itself is known. It is made at the first start and
+// kept in the data folder, readable by the owner of the process only. As long as the operator
+// names no key of their own, it also stands for them (N-022).
+func identity(data string) (grasp.PubKey, error) {
+	const op = "server: identity"
+	path := filepath.Join(data, "server.key")
+	b, err := os.ReadFile(path)
+	switch {
+	case err == nil:
+	case os.IsNotExist(err):
+		b = []byte(nostr.GeneratePrivateKey() + "\n")
+		if err := durable.WriteFile(path, b, 0o600); err != nil {
+			return "", fault.Wrap(op, err)
+		}
+	default:
+		return "", fault.Errorf(fault.Invalid, op, "cannot read %s: %v", path, err)
+	}
+	secret := strings.TrimSpace(string(b))
+	if !grasp.IsHex(secret, 64) {
+		return "", fault.Errorf(fault.Invalid, op, "%s does not hold a key of 64 hex digits; restore it, or remove it to get a new one", path)
+	}
+	pub, err := nostr.GetPublicKey(secret)
+	if err != nil {
+		return "", fault.Errorf(fault.Invalid, op, "%s does not hold a usable key: %v", path, err)
+	}
+	return grasp.PubKey(pub), nil
+}
