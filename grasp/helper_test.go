@@ -40,6 +40,9 @@ func nameOf[T ~string](hex T) string {
 	if n, ok := names.Load(string(hex)); ok {
 		return n.(string)
 	}
+	if len(hex) == 64 && strings.Trim(string(hex[8:40]), "0") == "" {
+		return "ev" + strings.TrimLeft(string(hex[8:]), "0")
+	}
 	return string(hex)
 }
 

@@ -70,7 +70,7 @@ func (v View) Plan(at map[PubKey]*Snapshot, have OIDSet, expired map[PubKey][]Ev
 		View: v, have: have,
 		sets: map[PubKey]KeySet{}, states: map[PubKey][]State{},
 		whole: map[EventID]bool{},
-		open:  KeySet{}, members: KeySet{}, dropped: map[EventID]struct{}{},
+		open:  KeySet{}, members: KeySet{}, released: map[PubKey]State{},
 	}
 	var owners []PubKey
 	for o, h := range v.Hosted {
@@ -107,14 +107,14 @@ func (v View) Plan(at map[PubKey]*Snapshot, have OIDSet, expired map[PubKey][]Ev
 
 type planner struct {
 	View
-	have    OIDSet
-	sets    map[PubKey]KeySet  // maintainer sets, once computed
-	states  map[PubKey][]State // statesOf the maintainers of each owner
-	whole   map[EventID]bool   // whether a state is complete, once known
-	open    KeySet             // owners whose announcement is served once the plan is carried out
-	members KeySet             // maintainers of those
-	dropped map[EventID]struct{}
-	plan    Plan
+	have     OIDSet
+	sets     map[PubKey]KeySet  // maintainer sets, once computed
+	states   map[PubKey][]State // statesOf the maintainers of each owner
+	whole    map[EventID]bool   // whether a state is complete, once known
+	open     KeySet             // owners whose announcement is served once the plan is carried out
+	members  KeySet             // maintainers of those
+	released map[PubKey]State   // by author, the newest that is served once the plan is carried out
+	plan     Plan
 }
 
 // maintainers is Maintainers, remembered.
@@ -143,20 +143,17 @@ func (p *planner) complete(s State) bool {
 	return is
 }
 
-// target finds the newest complete state that may move owner's refs, and those that are newer
-// but not complete. It returns nil if there is none.
+// target finds the newest complete state that speaks for owner's repository, and those that are
+// newer but not complete. It returns nil if there is none. A state that is older than the one
+// served is reached only when the objects of that one are lost (G01-310).
 func (p *planner) target(owner PubKey) (target *State, coming []State) {
 	served := 0
 	for _, s := range p.states[owner] {
-		if _, gone := p.dropped[s.ID]; gone {
+		if p.superseded(s) {
 			continue
 		}
 		if s.Shelf == Served {
 			served++
-		}
-		// G01-310: what waits and is older than a served state moves nothing.
-		if s.Shelf == Waiting && served > 0 {
-			continue
 		}
 		if served > servedInReserve {
 			break
@@ -167,6 +164,13 @@ func (p *planner) target(owner PubKey) (target *State, coming []State) {
 		coming = append(coming, s)
 	}
 	return nil, coming
+}
+
+// superseded reports whether s is no more once the plan is carried out: dropped, or replaced by a
+// state of its author that is released.
+func (p *planner) superseded(s State) bool {
+	by, ok := p.released[s.Author]
+	return ok && newer(by, s)
 }
 
 // align says how owner's repository differs from what it should look like.
@@ -283,17 +287,16 @@ func (p *planner) releaseStates() {
 		if !p.members.Has(k) {
 			continue
 		}
-		list = slices.SortedFunc(slices.Values(list), byAge)
-		done := false
-		for _, s := range list {
+		for _, s := range slices.SortedFunc(slices.Values(list), byAge) {
+			_, done := p.released[k]
 			switch {
-			case s.Shelf == Served:
-				done = true
-			case done:
-				p.dropped[s.ID] = struct{}{}
-			case p.complete(s):
+			case done && s.Shelf == Waiting:
+				p.plan.Drop = append(p.plan.Drop, s.ID)
+			case !done && s.Shelf == Served:
+				p.released[k] = s
+			case !done && p.complete(s):
+				p.released[k] = s
 				out = append(out, s)
-				done = true
 			}
 		}
 	}
@@ -301,7 +304,7 @@ func (p *planner) releaseStates() {
 	for _, s := range out {
 		p.plan.Release = append(p.plan.Release, s.ID)
 	}
-	p.plan.Drop = slices.Sorted(maps.Keys(p.dropped))
+	slices.Sort(p.plan.Drop)
 }
 
 // pulls moves the refs of pull requests and releases the waiting ones whose commit is here

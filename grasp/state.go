@@ -3,6 +3,7 @@ package grasp
 import (
 	"fmt"
 	"iter"
+	"maps"
 	"slices"
 	"strings"
 
@@ -63,7 +64,14 @@ func ParseState(ev *nostr.Event) (State, error) {
 			s.Refs[ref] = oid
 		}
 	}
-	if a, b, clash := conflict(s.Refs); clash {
+	named := s.Refs
+	if len(s.Unsatisfiable) > 0 {
+		named = maps.Clone(named)
+		for _, ref := range s.Unsatisfiable {
+			named[ref] = ZeroOID
+		}
+	}
+	if a, b, clash := conflict(named); clash {
 		return s, refuse("G01-302", Invalid, fmt.Sprintf("%s and %s cannot both exist in git", a, b))
 	}
 	return s, nil

@@ -60,6 +60,8 @@ func TestStateParsing(t *testing.T) { // G01-302 to G01-304, hardening §5
 		{name: "302 folder conflict", tags: nostr.Tags{{"refs/heads/a", c1}, {"refs/heads/a/b", c1}}, rule: "G01-302"},
 		{name: "302 deep folder conflict", tags: nostr.Tags{{"refs/heads/a/b/c/d", c1}, {"refs/heads/a/b", c1}}, rule: "G01-302"},
 		{name: "302 folder conflict of tags", tags: nostr.Tags{{"refs/tags/a/b", c1}, {"refs/tags/a", c1}}, rule: "G01-302"},
+		{name: "302 folder conflict in vain", tags: nostr.Tags{{"refs/heads/a", c1}, {"refs/heads/a/b", "abc123"}}, rule: "G01-302"},
+		{name: "302 no folder conflict with zero", tags: nostr.Tags{{"refs/heads/a", c1}, {"refs/heads/a/b", zero}}, refs: "a=c1"},
 		{name: "302 no folder conflict", tags: nostr.Tags{{"refs/heads/a", c1}, {"refs/heads/a-b/c", c1}, {"refs/tags/a/b", c1}}, refs: "a=c1 a-b/c=c1 tags/a/b=c1"},
 		{name: "302 empty tags", tags: nostr.Tags{{}, {""}, {"refs/heads/main", c1}}, refs: "main=c1"},
 
