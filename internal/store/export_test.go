@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/nbd-wtf/go-nostr"
+
+	"github.com/gitroost/gitroost/internal/steward"
 )
 
 // Pragma returns a setting as the writer and as a reader have it.
@@ -103,4 +105,21 @@ func (s *Store) Rows(t testing.TB) (n int) {
 		t.Fatal(err)
 	}
 	return n
+}
+
+// Submit queues a change and returns how to wait for what becomes of it.
+func (s *Store) Submit(t testing.TB, c steward.Change) (wait func() error) {
+	t.Helper()
+	p, err := prepare(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req := &request{plan: p, done: make(chan struct{})}
+	if err := s.enqueue(context.Background(), req); err != nil {
+		t.Fatal(err)
+	}
+	return func() error {
+		<-req.done
+		return req.err
+	}
 }

@@ -3,15 +3,19 @@ package store_test
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/gitroost/gitroost/grasp"
 	"github.com/gitroost/gitroost/internal/fault"
 	"github.com/gitroost/gitroost/internal/steward"
+	"github.com/gitroost/gitroost/internal/store"
 	"github.com/gitroost/gitroost/internal/store/storetest"
 )
 
@@ -119,4 +123,55 @@ func TestDiskFull(t *testing.T) {
 		}
 	}
 	check(bad, true)
+}
+
+// TestLeaveTheQueue: who stops waiting for the writer takes the change back; readers do not
+// wait for the writer at all.
+func TestLeaveTheQueue(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "ledger.db")
+	s, err := store.Open(context.Background(), path, store.Config{Now: time.Now, Batch: 1, Queue: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	db, err := sql.Open("sqlite", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	db.SetMaxOpenConns(1)
+	if _, err := db.Exec("BEGIN IMMEDIATE"); err != nil { // from here on the writer waits for us
+		t.Fatal(err)
+	}
+	mark := func(id string) steward.Change { return steward.Change{Unsettled: id} }
+	wait := s.Submit(t, mark("first"))
+	ctx, cancel := context.WithCancel(context.Background())
+	left := make(chan error)
+	for i := range 6 { // two have room in the queue, the others wait outside
+		go func() {
+			_, err := s.Commit(ctx, mark(fmt.Sprint("left-", i)))
+			left <- err
+		}()
+	}
+	if _, err := s.View(context.Background(), "demo"); err != nil {
+		t.Errorf("reading while the writer waits: %v", err)
+	}
+	cancel()
+	for range 6 {
+		if err := <-left; !errors.Is(err, context.Canceled) {
+			t.Errorf("left: %v", err)
+		}
+	}
+	if _, err := db.Exec("ROLLBACK"); err != nil {
+		t.Fatal(err)
+	}
+	if err := wait(); err != nil {
+		t.Error(err)
+	}
+	if _, err := s.Commit(context.Background(), mark("last")); err != nil {
+		t.Error(err)
+	}
+	if list, err := s.Unsettled(context.Background()); err != nil || !slices.Equal(list, []string{"first", "last"}) {
+		t.Errorf("unsettled: %v, %v", list, err)
+	}
 }
