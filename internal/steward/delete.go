@@ -89,7 +89,11 @@ func (s *Steward) deleteUnderLocks(ctx context.Context, c Change, names []string
 		}
 		ids = append(ids, id)
 		gone = append(gone, s.bury(k, &c)...)
-		c.Orphans = append(c.Orphans, s.orphaned(k, olds)...)
+		rows, err := s.orphaned(ctx, k, olds)
+		if err != nil {
+			return 0, news{}, nil, err
+		}
+		c.Orphans = append(c.Orphans, rows...)
 		if c.Unsettled == "" {
 			c.Unsettled = id
 		} else if _, err := s.ledger.Commit(ctx, Change{Unsettled: id}); err != nil {
@@ -202,25 +206,27 @@ func (k *known) dependents(owner grasp.PubKey) []grasp.EventID {
 	return out
 }
 
-// orphaned starts the clock of the PR refs whose events are removed (G01-905).
-func (s *Steward) orphaned(k *known, removed []Entry) []Orphan {
+// orphaned starts the clock of the PR refs whose events are removed (G01-905). It looks at what is
+// there: which repositories a pull request concerned when it came may not be known any more.
+func (s *Steward) orphaned(ctx context.Context, k *known, removed []Entry) ([]Orphan, error) {
 	var out []Orphan
 	for _, e := range removed {
 		if e.Event.Kind != grasp.KindPull && e.Event.Kind != grasp.KindPullUpdate {
 			continue
 		}
-		p, err := grasp.ParsePull(e.Event)
-		if err != nil {
-			continue
-		}
-		for _, owner := range k.view.Concerned(p) {
-			out = append(out, Orphan{
-				Repo: grasp.Addr{Owner: owner, ID: k.view.ID}, Event: p.ID,
-				Deadline: s.cfg.Now().Add(s.cfg.OrphanTTL),
-			})
+		id := grasp.EventID(e.Event.ID)
+		for owner := range k.view.Hosted {
+			repo := grasp.Addr{Owner: owner, ID: k.view.ID}
+			snap, err := s.vault.Refs(ctx, repo)
+			if err != nil {
+				return nil, fault.Wrap("steward: orphans of "+repo.String(), err)
+			}
+			if _, there := snap.Refs[grasp.PullRef(id)]; there {
+				out = append(out, Orphan{Repo: repo, Event: id, Deadline: s.cfg.Now().Add(s.cfg.OrphanTTL)})
+			}
 		}
 	}
-	return out
+	return out, nil
 }
 
 // receiveVanish takes an event of kind 62 that names this service: everything of its author up
@@ -280,7 +286,11 @@ func (s *Steward) vanishFrom(ctx context.Context, repo grasp.Addr, owned bool, r
 	if err != nil {
 		return err
 	}
-	if rows := s.orphaned(k, removed); len(rows) > 0 {
+	rows, err := s.orphaned(ctx, k, removed)
+	if err != nil {
+		return err
+	}
+	if len(rows) > 0 {
 		if _, err := s.commit(ctx, repo.ID, Change{Orphans: rows}); err != nil {
 			return err
 		}

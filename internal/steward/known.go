@@ -142,6 +142,18 @@ func (s *Steward) commit(ctx context.Context, id string, c Change) (Receipt, err
 	return r, err
 }
 
+// verdict says what became of e when it came before.
+func (k *known) verdict(e *Entry) (grasp.Verdict, bool) {
+	is, ok := k.entries[grasp.EventID(e.Event.ID)]
+	if !ok {
+		return 0, false
+	}
+	if is.Shelf == grasp.Waiting {
+		return grasp.KnownHeld, true
+	}
+	return grasp.Known, true
+}
+
 // waitingChain returns the waiting announcements that make up the maintainer set of owner's
 // repository.
 func (k *known) waitingChain(owner grasp.PubKey) []grasp.EventID {

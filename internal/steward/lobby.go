@@ -141,8 +141,8 @@ const reviveLimit = 1_000
 
 // revive looks again at refused events whose anchor may have come with n. The caller holds no lock.
 func (s *Steward) revive(ctx context.Context, n news) {
-	queue := s.lobby.call(n)
 	ctx = context.WithoutCancel(ctx)
+	queue := s.lobby.call(s.spread(ctx, n))
 	for i := 0; i < len(queue) && i < reviveLimit; i++ {
 		g := queue[i]
 		_, more, err := s.receive(ctx, g.ev, g.raw, g.source)
@@ -153,8 +153,41 @@ func (s *Steward) revive(ctx context.Context, n news) {
 			continue
 		}
 		s.log.Debug("admitted at second look", "event", g.ev.ID, "kind", g.ev.Kind)
-		queue = append(queue, s.lobby.call(more)...)
+		queue = append(queue, s.lobby.call(s.spread(ctx, more))...)
 	}
+}
+
+// spread settles the other identifiers of pull requests that became visible in one: their refs
+// belong there too, and a served one is no longer part of what is known there (G01-705).
+func (s *Steward) spread(ctx context.Context, n news) news {
+	for _, e := range n.events {
+		if len(e.Subjects) < 2 || e.Event.Kind != grasp.KindPull && e.Event.Kind != grasp.KindPullUpdate {
+			continue
+		}
+		for _, id := range e.Subjects {
+			more, err := s.spreadTo(ctx, id, e)
+			if err != nil {
+				s.log.Error("cannot settle a pull request everywhere", "event", e.Event.ID, "repo", id, "err", err)
+			}
+			n.events = append(n.events, more.events...)
+			n.touched = append(n.touched, more.touched...)
+		}
+	}
+	return n
+}
+
+func (s *Steward) spreadTo(ctx context.Context, id string, e Entry) (news, error) {
+	unlock, err := s.locks.Lock(ctx, id)
+	if err != nil {
+		return news{}, err
+	}
+	defer unlock()
+	k, err := s.load(ctx, id)
+	if err != nil {
+		return news{}, err
+	}
+	e.Shelf = grasp.Served
+	return s.settle(ctx, id, &arrival{known: k, entry: &e, stored: true}, nil)
 }
 
 // rate counts new repositories by address prefix in windows of an hour.

@@ -234,18 +234,6 @@ func (w *world) agreeOn(f facts, repo grasp.Addr) error {
 			}
 		}
 	}
-	for _, e := range w.mem.Entries() {
-		if e.Shelf != grasp.Served || e.Event.Kind != grasp.KindPull && e.Event.Kind != grasp.KindPullUpdate {
-			continue
-		}
-		p, err := grasp.ParsePull(e.Event)
-		if err != nil {
-			return err
-		}
-		if slices.Contains(f.view.Concerned(p), owner) && w.disk.Complete(repo, p.Tip) && refs[grasp.PullRef(p.ID)] != p.Tip {
-			return fmt.Errorf("%s is served and has no ref in %s's repository", name(e.Event), who(owner))
-		}
-	}
 	return nil
 }
 
@@ -256,10 +244,9 @@ func (w *world) pullRef(repo grasp.Addr, id grasp.EventID, is grasp.OID) error {
 		if err == nil && p.Tip == is {
 			return nil
 		}
-		return fmt.Errorf("PR ref %s is %s, its event says %s", id.Short(), is.Short(), p.Tip.Short())
 	}
 	if !slices.ContainsFunc(w.mem.Orphans(), func(o steward.Orphan) bool { return o.Repo == repo && o.Event == id }) {
-		return fmt.Errorf("PR ref %s has no event and no deadline", id.Short())
+		return fmt.Errorf("PR ref %s in %s's repository has no event at %s and no deadline", id.Short(), who(repo.Owner), is.Short())
 	}
 	return nil
 }

@@ -119,15 +119,24 @@ func TestPullOfTwoIdentifiers(t *testing.T) {
 		}
 	}
 	w.pushes(demo, w.set(demo, pullRef(pr), p1))
+	w.wantNoRef(other, pullRef(pr)) // G01-307: its commit is not there
 	w.pushes(other, w.set(other, pullRef(pr), p1))
 	w.wantTold(pr)
 	w.ok()
+	// Or there it is, and the push goes elsewhere.
+	both := st.Pull(bob, 4, p2.ID, demo, other)
+	w.keeps(both)
+	w.disk.Plant(other, p2)
+	w.pushes(demo, w.set(demo, pullRef(both), p2))
+	w.wantTold(both)
+	w.wantRef(other, pullRef(both), p2)
+	w.ok()
 	// And one whose commit only the second has.
-	w.pushes(other, w.set(other, "refs/nostr/"+st.Issue(bob, 9).ID, p2))
-	late := st.Pull(bob, 3, p2.ID, demo, other)
+	w.pushes(other, w.set(other, "refs/nostr/"+st.Issue(bob, 9).ID, c3))
+	late := st.Pull(bob, 3, c3.ID, demo, other)
 	w.serves(late)
 	w.wantTold(late)
-	w.wantRef(other, pullRef(late), p2)
+	w.wantRef(other, pullRef(late), c3)
 	w.ok()
 }
 

@@ -176,6 +176,9 @@ func (s *Steward) receiveAnnouncement(ctx context.Context, e *Entry, ans Answer)
 	if err != nil {
 		return 0, news{}, err
 	}
+	if v, ok := k.verdict(e); ok {
+		return v, news{}, nil // it came twice at the same time
+	}
 	if k.doomed(a.Addr.Owner) && a.ListsUs {
 		// What a crash left of an earlier life must not come back with this one.
 		if err := s.raze(ctx, a.Addr); err != nil {
@@ -190,9 +193,11 @@ func (s *Steward) receiveAnnouncement(ctx context.Context, e *Entry, ans Answer)
 		if everr := s.evict(ctx, k, a.Addr); everr != nil {
 			return 0, news{}, everr
 		}
-		if k, everr := s.load(ctx, id); everr != nil {
-			return 0, news{}, everr
-		} else if err == nil {
+		var lerr error
+		if k, lerr = s.load(ctx, id); lerr != nil {
+			return 0, news{}, lerr
+		}
+		if err == nil {
 			adm, err = k.view.AdmitAnnouncement(a)
 		}
 	}
@@ -253,6 +258,9 @@ func (s *Steward) receiveState(ctx context.Context, e *Entry, ans Answer) (grasp
 	k, err := s.load(ctx, st.Repo)
 	if err != nil {
 		return 0, news{}, err
+	}
+	if v, ok := k.verdict(e); ok {
+		return v, news{}, nil
 	}
 	adm, err := k.view.AdmitState(st)
 	if err != nil {

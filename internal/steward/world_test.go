@@ -167,12 +167,13 @@ func (w *world) tell(from *steward.Steward, ev *nostr.Event, raw []byte) {
 			w.fail("told of a pull request that does not parse: %v", err)
 			return
 		}
-		for _, repo := range p.Repos {
-			f := w.facts(repo.ID)
-			for _, owner := range f.view.Concerned(p) {
-				if is := f.refs[owner][grasp.PullRef(p.ID)]; is != p.Tip && f.have.Has(p.Tip) {
-					w.fail("told of %s while its ref in %s's repository is %q", name(ev), who(owner), is)
-				}
+		if slices.ContainsFunc(p.Repos, func(a grasp.Addr) bool { return a.ID != p.Repos[0].ID }) {
+			return // somebody else may be settling the other identifier
+		}
+		f := w.facts(p.Repos[0].ID)
+		for _, owner := range f.view.Concerned(p) { // G01-705
+			if is := f.refs[owner][grasp.PullRef(p.ID)]; is != p.Tip {
+				w.fail("told of %s while its ref in %s's repository is %q", name(ev), who(owner), is)
 			}
 		}
 	}
