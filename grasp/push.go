@@ -53,6 +53,9 @@ func (v View) CheckPush(repo Addr, now Refs, updates []RefChange) (Grant, error)
 		if err := checkNamespace(u.Ref); err != nil {
 			return Grant{}, err
 		}
+		if u.New != "" && !IsHex(string(u.New), 40) {
+			return Grant{}, refuseRef("H-253", u.Ref, "is pushed to what is no object id")
+		}
 		if now.value(u.Ref) == u.New || now.value(u.Ref) == ZeroOID && u.New.IsZero() {
 			continue // H-249
 		}
@@ -137,9 +140,18 @@ func checkNamespace(ref RefName) error {
 	}
 	return &Refusal{
 		Rule: "G01-506", Prefix: Blocked, Ref: ref,
-		Text: fmt.Sprintf("%.100s is outside refs/heads/, refs/tags/ and refs/nostr/", ref),
+		Text: plain(ref) + " is outside refs/heads/, refs/tags/ and refs/nostr/",
 		Hint: "only branches, tags and refs/nostr/<event-id> can be pushed here",
 	}
+}
+
+// plain spells a name that need not be one: as it is, or quoted if it could be misread.
+func plain(ref RefName) string {
+	q := fmt.Sprintf("%.100q", string(ref))
+	if q[1:len(q)-1] == string(ref) {
+		return string(ref)
+	}
+	return q
 }
 
 // checkPull judges one update of a PR ref that is not true already.

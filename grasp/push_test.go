@@ -251,6 +251,17 @@ func checkRefused(t *testing.T, err error, want verdict) {
 	}
 }
 
+// Callers hand in parsed object ids; if one does not, the answer is no (H-253, hardening D8).
+func TestCheckPushWantsObjectIDs(t *testing.T) {
+	v := view(t, hosts("O"), pends("O", 10, "main=c1"))
+	for _, o := range []grasp.OID{"abc123", "HEAD", oid("c1") + "0", "\xff", grasp.OID(strings.ToUpper(string(oid("c1")))), "--exec=x"} {
+		for _, r := range []grasp.RefName{ref("main"), ref("@e1")} {
+			_, err := v.CheckPush(addr("O"), nil, []grasp.RefChange{{Ref: r, Old: grasp.ZeroOID, New: o}})
+			checkRefused(t, err, verdict{rule: "H-253", ref: string(r), text: "no object id"})
+		}
+	}
+}
+
 // A View that knows nothing permits nothing, whatever else is asked of it.
 func TestZeroView(t *testing.T) {
 	var v grasp.View
