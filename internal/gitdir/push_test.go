@@ -5,10 +5,12 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/gitroost/gitroost/grasp"
 	"github.com/gitroost/gitroost/internal/fault"
+	"github.com/gitroost/gitroost/internal/steward"
 )
 
 // H-253, checks 70 to 76: the ordinary life of a repository.
@@ -169,4 +171,39 @@ func TestFolderAppearsWithTheFirstRef(t *testing.T) {
 		t.Errorf("refs %s", tell(s))
 	}
 	h.sound(demo)
+}
+
+// H-244, check 60: a shallow clone may push what builds upon what is here, and nothing else.
+func TestPushFromShallowClone(t *testing.T) {
+	h, w := open(t), newWork(t)
+	for i := range 3 {
+		w.commit("a", fmt.Sprint(i))
+	}
+	c3 := w.tip("main")
+	must(t, h.push(demo, bytes.NewReader(w.pack("main")), create(mainRef, c3)))
+	shallow := &work{t: t, dir: filepath.Join(t.TempDir(), "shallow")}
+	git(t, w.dir, nil, "clone", "-q", "--depth=1", "file://"+w.dir, shallow.dir)
+	c4 := shallow.commit("a", "4")
+	must(t, h.push(demo, bytes.NewReader(shallow.packWith([]string{"--thin"}, "main", "^"+string(c3))), update(mainRef, c3, c4)))
+	h.sound(demo)
+	// Into a repository that does not have what is below, it would make the history shallow.
+	refused(t, h.push(fork, bytes.NewReader(shallow.pack("main")), create(mainRef, c4)), fault.Refused, "the pack was refused")
+	if len(h.refs(fork).Refs) != 0 {
+		t.Error("refs moved")
+	}
+}
+
+func TestProgress(t *testing.T) {
+	h, w := open(t), newWork(t)
+	text := strings.Repeat("many words that make deltas worth while\n", 100)
+	for i := range 5 {
+		w.commit("a", fmt.Sprint(text, i))
+	}
+	var lines []string
+	q, err := h.Ingest(t.Context(), demo, bytes.NewReader(w.pack("main")), steward.IngestOptions{Progress: func(l string) { lines = append(lines, l) }})
+	must(t, err)
+	q.Discard()
+	if all := strings.Join(lines, "|"); !strings.Contains(all, "Resolving deltas: 100%") {
+		t.Errorf("progress %q", all)
+	}
 }
