@@ -1,0 +1,303 @@
+package torture_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// program is the binary under test, built once.
+var program struct {
+	once sync.Once
+	dir  string
+	path string
+	err  error
+}
+
+func build(t testing.TB) string {
+	t.Helper()
+	if _, err := os.Stat("/proc/self/stat"); err != nil {
+		t.Skip("needs /proc")
+	}
+	p := &program
+	p.once.Do(func() {
+		if p.dir, p.err = os.MkdirTemp("", "gitroost-build-"); p.err != nil {
+			return
+		}
+		p.path = filepath.Join(p.dir, "gitroost")
+		cmd := exec.Command("go", "build", "-o", p.path, "../../cmd/gitroost")
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			p.err = fmt.Errorf("go build: %w\n%s", err, out)
+		}
+	})
+	if p.err != nil {
+		t.Fatal(p.err)
+	}
+	return p.path
+}
+
+// A server is the program on one data folder and one address, running or not.
+type server struct {
+	t    testing.TB
+	path string
+	data string
+	addr string // host:port
+	log  string // file
+	args []string
+	wrap []string // a program to run it under
+
+	cmd    *exec.Cmd
+	exited chan struct{} // closed when it is gone and reaped
+	ready  chan struct{} // closed when it has said where it listens
+
+	// dying is set before the server is hurt: from then on requests may fail.
+	dying atomic.Bool
+}
+
+func newServer(t testing.TB, dir string) *server {
+	t.Helper()
+	return &server{
+		t: t, path: build(t), data: mustMkdir(t, dir, "data"), addr: freeAddr(t), log: filepath.Join(dir, "server.log"),
+		args: []string{
+			"--limits.events-per-minute=100000", "--limits.event-burst=100000", "--limits.new-repos=100000",
+			"--limits.waiting-per-key=50000", "--limits.waiting-per-address=50000",
+			"--git.serving=32", "--git.receiving=32", "--purgatory.ttl=24h", "--purgatory.orphan-ttl=24h",
+		},
+	}
+}
+
+// freeAddr finds a port below those that the system hands out by itself: nobody takes it while the
+// server is down.
+func freeAddr(t testing.TB) string {
+	t.Helper()
+	for range 200 {
+		addr := "127.0.0.1:" + strconv.Itoa(15000+rand.IntN(15000))
+		if l, err := net.Listen("tcp", addr); err == nil {
+			l.Close()
+			return addr
+		}
+	}
+	t.Fatal("no free port")
+	return ""
+}
+
+func (s *server) url() string   { return "http://" + s.addr }
+func (s *server) relay() string { return "ws://" + s.addr }
+func (s *server) pid() int      { return s.cmd.Process.Pid }
+
+// begin starts the program and does not wait for it.
+func (s *server) begin() {
+	s.t.Helper()
+	log, err := os.OpenFile(s.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer log.Close()
+	r, w, err := os.Pipe()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	words := append(append([]string{}, s.wrap...), s.path, "serve", "--listen", s.addr, "--data", s.data)
+	words = append(words, s.args...)
+	cmd := exec.Command(words[0], words[1:]...)
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + s.data}
+	cmd.Stdout, cmd.Stderr = w, log
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	err = cmd.Start()
+	w.Close()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.cmd, s.exited, s.ready = cmd, make(chan struct{}), make(chan struct{})
+	s.dying.Store(false)
+	exited, ready := s.exited, s.ready
+	go func() {
+		cmd.Wait()
+		close(exited)
+	}()
+	go func() {
+		defer r.Close()
+		once := sync.OnceFunc(func() { close(ready) })
+		lines := bufio.NewScanner(r)
+		for lines.Scan() {
+			if strings.Contains(lines.Text(), "web + git + relay") {
+				once()
+			}
+		}
+	}()
+}
+
+// start starts the program and waits until it serves.
+func (s *server) start() {
+	s.t.Helper()
+	s.begin()
+	select {
+	case <-s.ready:
+	case <-s.exited:
+		s.t.Fatalf("the server ended instead of serving; its log:\n%s", s.logTail(40))
+	case <-time.After(time.Minute):
+		s.t.Fatalf("the server does not serve; its log:\n%s", s.logTail(40))
+	}
+}
+
+// kill ends the server without giving it a chance. With family its children go too, as when
+// their control group is killed; otherwise they are left behind.
+func (s *server) kill(family bool) {
+	if s.cmd == nil || s.gone() {
+		return
+	}
+	s.dying.Store(true)
+	if family {
+		// Stopped first, so that it starts no more of them.
+		s.cmd.Process.Signal(syscall.SIGSTOP)
+		for _, p := range descendants(s.pid()) {
+			syscall.Kill(p, syscall.SIGKILL)
+		}
+	}
+	s.cmd.Process.Kill()
+	<-s.exited
+}
+
+func (s *server) gone() bool {
+	select {
+	case <-s.exited:
+		return true
+	default:
+		return false
+	}
+}
+
+// stop asks the server to end, and returns how long that took.
+func (s *server) stop(limit time.Duration) (time.Duration, error) {
+	s.dying.Store(true)
+	began := time.Now()
+	s.cmd.Process.Signal(syscall.SIGTERM)
+	select {
+	case <-s.exited:
+	case <-time.After(limit):
+		s.kill(true)
+		return time.Since(began), errors.New("it did not end in time")
+	}
+	if code := s.cmd.ProcessState.ExitCode(); code != 0 {
+		return time.Since(began), fmt.Errorf("exit code %d", code)
+	}
+	return time.Since(began), nil
+}
+
+// logTail returns the last n lines of the log.
+func (s *server) logTail(n int) string {
+	b, err := os.ReadFile(s.log)
+	if err != nil {
+		return err.Error()
+	}
+	lines := bytes.Split(bytes.TrimRight(b, "\n"), []byte("\n"))
+	return string(bytes.Join(lines[max(0, len(lines)-n):], []byte("\n")))
+}
+
+// errorsSince returns the lines of the log after offset at which somebody must act, and the offset
+// of its end.
+func (s *server) errorsSince(offset int64) ([]string, int64) {
+	f, err := os.Open(s.log)
+	if err != nil {
+		return []string{err.Error()}, offset
+	}
+	defer f.Close()
+	f.Seek(offset, io.SeekStart)
+	b, _ := io.ReadAll(f)
+	var out []string
+	for line := range strings.Lines(string(b)) {
+		if strings.Contains(line, `"level":"ERROR"`) || strings.HasPrefix(line, "panic:") || strings.HasPrefix(line, "fatal error:") {
+			out = append(out, strings.TrimSpace(line))
+		}
+	}
+	return out, offset + int64(len(b))
+}
+
+// parents returns the parent of every process.
+func parents() map[int]int {
+	out := map[int]int{}
+	entries, _ := os.ReadDir("/proc")
+	for _, e := range entries {
+		pid, err := strconv.Atoi(e.Name())
+		if err != nil {
+			continue
+		}
+		b, err := os.ReadFile(filepath.Join("/proc", e.Name(), "stat"))
+		if err != nil {
+			continue
+		}
+		// The name is in parentheses and may hold anything.
+		fields := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:]))
+		if len(fields) > 1 {
+			out[pid], _ = strconv.Atoi(fields[1])
+		}
+	}
+	return out
+}
+
+func descendants(pid int) []int {
+	all := parents()
+	var out []int
+	for p := range all {
+		for q := all[p]; q > 1; q = all[q] {
+			if q == pid {
+				out = append(out, p)
+				break
+			}
+		}
+	}
+	return out
+}
+
+// strays returns the processes that work in the data folder and do not belong to the server.
+func (s *server) strays() []string {
+	own := map[int]bool{}
+	if s.cmd != nil && !s.gone() {
+		own[s.pid()] = true
+		for _, p := range descendants(s.pid()) {
+			own[p] = true
+		}
+	}
+	data, _ := filepath.EvalSymlinks(s.data)
+	var out []string
+	for p := range parents() {
+		dir, err := os.Readlink(fmt.Sprintf("/proc/%d/cwd", p))
+		if err != nil || own[p] || dir != data && !strings.HasPrefix(dir, data+"/") {
+			continue
+		}
+		words, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", p))
+		out = append(out, fmt.Sprintf("%d: %s", p, bytes.ReplaceAll(words, []byte{0}, []byte{' '})))
+	}
+	return out
+}
+
+// git runs the installed git with nothing of the machine's configuration.
+func git(ctx context.Context, dir string, stdin io.Reader, args ...string) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, 15*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "git", args...)
+	cmd.Dir = dir
+	cmd.Stdin = stdin
+	cmd.Env = []string{
+		"PATH=" + os.Getenv("PATH"), "HOME=/nonexistent", "LC_ALL=C", "TZ=UTC",
+		"GIT_CONFIG_NOSYSTEM=1", "GIT_CONFIG_GLOBAL=/dev/null", "GIT_TERMINAL_PROMPT=0",
+	}
+	out, err := cmd.CombinedOutput()
+	return string(out), err
+}
