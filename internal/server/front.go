@@ -54,6 +54,9 @@ func (f *front) root(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case relay.IsUpgrade(r):
 		f.relay.ServeHTTP(w, r)
+	case r.Method == http.MethodPost && strings.Contains(strings.ToLower(r.Header.Get("Content-Type")), "application/nostr+json+rpc"):
+		// N-044: there is no NIP-86 here, and its clients are told so.
+		http.Error(w, "this relay cannot be managed over NIP-86", http.StatusUnsupportedMediaType)
 	case !allow(w, r, http.MethodGet, http.MethodHead):
 	case relay.WantsNIP11(r):
 		f.relay.NIP11(w, r)
