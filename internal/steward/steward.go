@@ -125,10 +125,13 @@ func New(cfg Config, ledger Ledger, vault Vault, log *slog.Logger) *Steward {
 func (s *Steward) Run(ctx context.Context, tick <-chan time.Time) error {
 	ids, err := s.ledger.Unsettled(ctx)
 	if err != nil {
+		if ctx.Err() != nil {
+			return nil // stopped before it began
+		}
 		return fault.Wrap("steward: start", err)
 	}
 	for _, id := range ids {
-		if err := s.Settle(ctx, id); err != nil && ctx.Err() == nil {
+		if err := s.mend(ctx, id); err != nil && ctx.Err() == nil {
 			s.log.Error("cannot settle at start", "repo", id, "err", err)
 		}
 	}
