@@ -72,11 +72,11 @@ func supersedes(a, b Announcement) bool {
 // the repositories of other owners that k maintains, or nowhere.
 func (v View) leads(k PubKey) Shelf {
 	shelf := Nowhere
+	c := newCensus(v)
 	for o, h := range v.Hosted {
-		if o == k || h != Live || !v.Maintainers(o).Has(k) {
-			continue
+		if is := v.Announcements[o].Shelf; o != k && h == Live && is > shelf && c.maintainers(o).has(c.of(k)) {
+			shelf = is
 		}
-		shelf = max(shelf, v.Announcements[o].Shelf)
 	}
 	return shelf
 }
@@ -85,10 +85,11 @@ func (v View) leads(k PubKey) Shelf {
 // found out by planning.
 func (v View) AdmitState(s State) (Admission, error) {
 	known := false
+	c := newCensus(v)
 	for o, h := range v.Hosted {
 		if h == Live || h == Withdrawn {
 			known = true
-			if v.Maintainers(o).Has(s.Author) {
+			if c.maintainers(o).has(c.of(s.Author)) {
 				return v.admitStateOf(s)
 			}
 		}

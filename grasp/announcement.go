@@ -85,33 +85,3 @@ func (s Site) Announcement(ev *nostr.Event) (Announcement, error) {
 	}
 	return a, nil
 }
-
-// Maintainers returns who may move the refs of owner's repository: owner, whom owner's
-// announcement names, whom theirs name in turn (G01-201). The order of events does not matter
-// and circles end. Who is named but has announced nothing is a full member (G01-202). The set is
-// empty if owner has announced nothing, and has at most MaxMaintainers members: those nearest to
-// the owner.
-func (v View) Maintainers(owner PubKey) KeySet {
-	if _, ok := v.Announcements[owner]; !ok {
-		return nil
-	}
-	set := KeySet{owner: {}}
-	for queue := []PubKey{owner}; len(queue) > 0; queue = queue[1:] {
-		for _, k := range v.Announcements[queue[0]].Maintainers {
-			if set.Has(k) {
-				continue
-			}
-			set[k] = struct{}{}
-			if len(set) == MaxMaintainers {
-				return set
-			}
-			if _, ok := v.Announcements[k]; ok {
-				queue = append(queue, k)
-			}
-		}
-	}
-	return set
-}
-
-// MaxMaintainers is the most members that one maintainer set can have (G01-201).
-const MaxMaintainers = 1000

@@ -215,6 +215,23 @@ func TestMaintainersCap(t *testing.T) {
 			t.Errorf("member %d, near the owner, is missing", i)
 		}
 	}
+	// The hundreds whom each of hundreds names are read up to a limit; who is nearest is found.
+	v.Announcements = map[grasp.PubKey]grasp.Announcement{}
+	var first []grasp.PubKey
+	for i := range grasp.MaxMaintainersListed {
+		first = append(first, tree(i+1))
+	}
+	for i := range grasp.MaxMaintainersListed {
+		list := slices.Clone(first)
+		if i == grasp.MaxMaintainersListed-1 {
+			list[0] = tree(9999)
+		}
+		v.Announcements[tree(i)] = grasp.Announcement{Maintainers: list}
+	}
+	m = v.Maintainers(tree(0))
+	if len(m) != 1+len(first) || m.Has(tree(9999)) {
+		t.Errorf("%d members of those who name each other, want %d", len(m), 1+len(first))
+	}
 	for range 20 {
 		again := v.Maintainers(tree(0))
 		for k := range m {

@@ -32,46 +32,35 @@ const servedInReserve = 4
 // Wants returns the objects about which Plan has to know whether they are complete, in any
 // repository of this identifier (G01-307).
 func (v View) Wants() []OID {
-	set := OIDSet{}
+	p := newPlanner(v)
+	wanted := make([]bool, len(p.states))
 	for owner, h := range v.Hosted {
-		if h != Live {
-			continue
+		if h == Live {
+			p.speakers(owner, func(i int) bool { wanted[i] = true; return true })
 		}
-		served := 0
-		for _, s := range v.statesOf(v.Maintainers(owner)) {
-			if s.Shelf == Served {
-				if served++; served > servedInReserve {
-					continue
-				}
-			}
+	}
+	set := OIDSet{}
+	for i, s := range p.states {
+		if wanted[i] {
 			for _, o := range s.Refs {
 				set.Add(o)
 			}
 		}
 	}
-	for _, p := range v.Pulls {
-		if p.Tip != "" {
-			set.Add(p.Tip)
+	for _, pull := range v.Pulls {
+		if pull.Tip != "" {
+			set.Add(pull.Tip)
 		}
 	}
-	out := make([]OID, 0, len(set))
-	for o := range set {
-		out = append(out, o)
-	}
-	slices.Sort(out)
-	return out
+	return slices.Sorted(maps.Keys(set))
 }
 
 // Plan works out what must happen. at holds the refs of every hosted repository by owner, have
 // the complete ones among Wants, and expired the PR refs whose time without an event is over
 // (G01-707). A repository without a snapshot is left alone.
 func (v View) Plan(at map[PubKey]*Snapshot, have OIDSet, expired map[PubKey][]EventID) Plan {
-	p := planner{
-		View: v, have: have,
-		sets: map[PubKey]KeySet{}, states: map[PubKey][]State{},
-		whole: map[EventID]bool{},
-		open:  KeySet{}, members: KeySet{}, released: map[PubKey]State{},
-	}
+	p := newPlanner(v)
+	p.have = have
 	var owners []PubKey
 	for o, h := range v.Hosted {
 		if h == Live && at[o] != nil {
@@ -79,9 +68,6 @@ func (v View) Plan(at map[PubKey]*Snapshot, have OIDSet, expired map[PubKey][]Ev
 		}
 	}
 	slices.Sort(owners)
-	for _, o := range owners {
-		p.states[o] = v.statesOf(p.maintainers(o))
-	}
 	// What becomes visible is settled first: a state that another one supersedes moves nothing
 	// any more.
 	p.releaseAnnouncements(owners)
@@ -107,70 +93,95 @@ func (v View) Plan(at map[PubKey]*Snapshot, have OIDSet, expired map[PubKey][]Ev
 
 type planner struct {
 	View
-	have     OIDSet
-	sets     map[PubKey]KeySet  // maintainer sets, once computed
-	states   map[PubKey][]State // statesOf the maintainers of each owner
-	whole    map[EventID]bool   // whether a state is complete, once known
-	open     KeySet             // owners whose announcement is served once the plan is carried out
-	members  KeySet             // maintainers of those
-	released map[PubKey]State   // by author, the newest that is served once the plan is carried out
-	plan     Plan
+	census *census
+	have   OIDSet
+	sets   map[PubKey]people // maintainer sets, once computed
+
+	// states are all of the View, newest first; the rest is by their index.
+	states  []*State
+	author  []int  // its number in the census
+	checked []bool // whether complete was worked out
+	whole   []bool // and what it is
+	gone    []bool // dropped, or replaced by a state that is released
+
+	members people // the maintainers of all repositories whose announcement is served in the end
+	plan    Plan
+}
+
+func newPlanner(v View) *planner {
+	p := &planner{View: v, census: newCensus(v), sets: make(map[PubKey]people, len(v.Hosted))}
+	for _, list := range v.States {
+		for i := range list {
+			p.states = append(p.states, &list[i])
+		}
+	}
+	slices.SortFunc(p.states, byAge)
+	n := len(p.states)
+	p.author, p.checked, p.whole, p.gone = make([]int, n), make([]bool, n), make([]bool, n), make([]bool, n)
+	for i, s := range p.states {
+		p.author[i] = p.census.of(s.Author)
+	}
+	return p
 }
 
 // maintainers is Maintainers, remembered.
-func (p *planner) maintainers(owner PubKey) KeySet {
+func (p *planner) maintainers(owner PubKey) people {
 	m, ok := p.sets[owner]
 	if !ok {
-		m = p.View.Maintainers(owner)
+		m = p.census.maintainers(owner)
 		p.sets[owner] = m
 	}
 	return m
 }
 
-// complete reports whether everything that s declares is here.
-func (p *planner) complete(s State) bool {
-	is, known := p.whole[s.ID]
-	if !known {
-		is = len(s.Unsatisfiable) == 0
-		for _, o := range s.Refs {
-			if !is {
+// complete reports whether everything that state i declares is here.
+func (p *planner) complete(i int) bool {
+	if !p.checked[i] {
+		p.checked[i] = true
+		p.whole[i] = len(p.states[i].Unsatisfiable) == 0
+		for _, o := range p.states[i].Refs {
+			if !p.whole[i] {
 				break
 			}
-			is = p.have.Has(o)
+			p.whole[i] = p.have.Has(o)
 		}
-		p.whole[s.ID] = is
 	}
-	return is
+	return p.whole[i]
+}
+
+// speakers calls f with the states that speak for owner's repository, newest first, until it
+// returns false or the reserve is used up.
+func (p *planner) speakers(owner PubKey, f func(i int) bool) {
+	m := p.maintainers(owner)
+	served := 0
+	for i, s := range p.states {
+		if p.gone[i] || !m.has(p.author[i]) || s.Empty() {
+			continue
+		}
+		if s.Shelf == Served {
+			if served++; served > servedInReserve {
+				continue
+			}
+		}
+		if !f(i) {
+			return
+		}
+	}
 }
 
 // target finds the newest complete state that speaks for owner's repository, and those that are
 // newer but not complete. It returns nil if there is none. A state that is older than the one
 // served is reached only when the objects of that one are lost (G01-310).
-func (p *planner) target(owner PubKey) (target *State, coming []State) {
-	served := 0
-	for _, s := range p.states[owner] {
-		if p.superseded(s) {
-			continue
+func (p *planner) target(owner PubKey) (target *State, coming []*State) {
+	p.speakers(owner, func(i int) bool {
+		if p.complete(i) {
+			target = p.states[i]
+			return false
 		}
-		if s.Shelf == Served {
-			served++
-		}
-		if served > servedInReserve {
-			break
-		}
-		if p.complete(s) {
-			return &s, coming
-		}
-		coming = append(coming, s)
-	}
-	return nil, coming
-}
-
-// superseded reports whether s is no more once the plan is carried out: dropped, or replaced by a
-// state of its author that is released.
-func (p *planner) superseded(s State) bool {
-	by, ok := p.released[s.Author]
-	return ok && newer(by, s)
+		coming = append(coming, p.states[i])
+		return true
+	})
+	return target, coming
 }
 
 // align says how owner's repository differs from what it should look like.
@@ -182,23 +193,23 @@ func (p *planner) align(owner PubKey, now *Snapshot) *RepoPlan {
 		return r
 	}
 	r.Cause = target.ID
-	r.Edits = editsTowards(*target, now.Refs, coming)
+	r.Edits = editsTowards(target, now.Refs, coming)
 	after := now.Refs.Apply(r.Edits)
 	if len(coming) > 0 {
 		if _, _, clash := conflict(after); clash {
-			r.Edits = editsTowards(*target, now.Refs, nil)
+			r.Edits = editsTowards(target, now.Refs, nil)
 			after = now.Refs.Apply(r.Edits)
 		}
 	}
-	r.Head = pickHead(now, after, []State{*target})
+	r.Head = pickHead(now, after, []*State{target})
 	return r
 }
 
 // editsTowards returns what makes heads and tags those of target (G01-603). What a granted push
 // has already moved towards a state that is still coming stays as it is (G01-502).
-func editsTowards(target State, now Refs, coming []State) []RefChange {
+func editsTowards(target *State, now Refs, coming []*State) []RefChange {
 	kept := func(ref RefName, is OID) bool {
-		return slices.ContainsFunc(coming, func(s State) bool {
+		return slices.ContainsFunc(coming, func(s *State) bool {
 			if is.IsZero() {
 				return target.Shelf == Served && !s.declares(ref)
 			}
@@ -224,7 +235,7 @@ func editsTowards(target State, now Refs, coming []State) []RefChange {
 
 // pickHead returns the branch that HEAD must name, or "" if it is right already (G01-604,
 // G01-605, H-209).
-func pickHead(now *Snapshot, refs Refs, states []State) RefName {
+func pickHead(now *Snapshot, refs Refs, states []*State) RefName {
 	exists := func(r RefName) bool { _, ok := refs[r]; return ok && r.IsHead() }
 	choose := func() RefName {
 		for _, s := range states {
@@ -258,20 +269,17 @@ func (p *planner) releaseAnnouncements(owners []PubKey) {
 		a := p.Announcements[o]
 		switch {
 		case a.Shelf == Served:
-			p.open[o] = struct{}{}
+			p.members.addAll(p.maintainers(o))
 		case a.Shelf == Waiting && a.ListsUs:
 			if target, _ := p.target(o); target != nil {
-				p.open[o] = struct{}{}
+				p.members.addAll(p.maintainers(o))
 				p.plan.Release = append(p.plan.Release, EventID(a.Event.ID))
 			}
 		}
 	}
-	for o := range p.open {
-		maps.Copy(p.members, p.maintainers(o))
-	}
 	var led []EventID
 	for k, a := range p.Announcements {
-		if a.Shelf == Waiting && !a.ListsUs && p.members.Has(k) {
+		if a.Shelf == Waiting && !a.ListsUs && p.members.has(p.census.of(k)) {
 			led = append(led, EventID(a.Event.ID))
 		}
 	}
@@ -282,28 +290,27 @@ func (p *planner) releaseAnnouncements(owners []PubKey) {
 // releaseStates makes each author's newest complete waiting state visible, the oldest first, and
 // drops what it supersedes (G01-309, G01-601).
 func (p *planner) releaseStates() {
-	var out []State
-	for k, list := range p.States {
-		if !p.members.Has(k) {
+	var out []EventID
+	var settled people // authors whose newest served state is known
+	for i, s := range p.states {
+		if !p.members.has(p.author[i]) {
 			continue
 		}
-		for _, s := range slices.SortedFunc(slices.Values(list), byAge) {
-			_, done := p.released[k]
-			switch {
-			case done && s.Shelf == Waiting:
+		switch {
+		case settled.has(p.author[i]):
+			p.gone[i] = true
+			if s.Shelf == Waiting {
 				p.plan.Drop = append(p.plan.Drop, s.ID)
-			case !done && s.Shelf == Served:
-				p.released[k] = s
-			case !done && p.complete(s):
-				p.released[k] = s
-				out = append(out, s)
 			}
+		case s.Shelf == Served:
+			settled.add(p.author[i])
+		case p.complete(i):
+			settled.add(p.author[i])
+			out = append(out, s.ID)
 		}
 	}
-	slices.SortFunc(out, func(a, b State) int { return byAge(b, a) })
-	for _, s := range out {
-		p.plan.Release = append(p.plan.Release, s.ID)
-	}
+	slices.Reverse(out)
+	p.plan.Release = append(p.plan.Release, out...)
 	slices.Sort(p.plan.Drop)
 }
 
@@ -312,7 +319,7 @@ func (p *planner) releaseStates() {
 func (p *planner) pulls(at map[PubKey]*Snapshot, repos map[PubKey]*RepoPlan) {
 	for _, id := range slices.Sorted(maps.Keys(p.Pulls)) {
 		pull := p.Pulls[id]
-		concerned := p.concerned(pull, p.maintainers)
+		concerned := p.census.concerned(pull, p.maintainers)
 		here := pull.Tip != "" && p.have.Has(pull.Tip)
 		ref := PullRef(id)
 		for _, o := range concerned {

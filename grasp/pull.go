@@ -53,12 +53,16 @@ func ParsePull(ev *nostr.Event) (Pull, error) {
 
 // Concerned returns the owners of the repositories of this identifier that p is about: those that
 // its a tags name, and those with a named key among their maintainers (G01-705).
-func (v View) Concerned(p Pull) []PubKey { return v.concerned(p, v.Maintainers) }
+func (v View) Concerned(p Pull) []PubKey {
+	c := newCensus(v)
+	return c.concerned(p, c.maintainers)
+}
 
-func (v View) concerned(p Pull, maintainers func(PubKey) KeySet) []PubKey {
+func (c *census) concerned(p Pull, maintainers func(PubKey) people) []PubKey {
 	var out []PubKey
-	for owner, h := range v.Hosted {
-		if h == Live && v.concerns(p, owner, maintainers) {
+	named := c.named(p)
+	for owner, h := range c.view.Hosted {
+		if h == Live && c.concerns(named, owner, maintainers) {
 			out = append(out, owner)
 		}
 	}
@@ -66,10 +70,7 @@ func (v View) concerned(p Pull, maintainers func(PubKey) KeySet) []PubKey {
 	return out
 }
 
-func (v View) concerns(p Pull, owner PubKey, maintainers func(PubKey) KeySet) bool {
-	if slices.Contains(p.Repos, Addr{owner, v.ID}) {
-		return true
-	}
-	m := maintainers(owner)
-	return slices.ContainsFunc(p.Repos, func(a Addr) bool { return a.ID == v.ID && m.Has(a.Owner) })
+// concerns reports whether a pull request that names these owners is about owner's repository.
+func (c *census) concerns(named people, owner PubKey, maintainers func(PubKey) people) bool {
+	return len(named) > 0 && (named.has(c.of(owner)) || named.meets(maintainers(owner)))
 }

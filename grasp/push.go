@@ -166,7 +166,7 @@ func (v View) checkPull(repo Addr, id EventID, u RefChange) error {
 	if !known {
 		return nil // G01-701
 	}
-	if !v.concerns(p, repo.Owner, v.Maintainers) {
+	if c := newCensus(v); !c.concerns(c.named(p), repo.Owner, c.maintainers) {
 		return refuseRef("G01-702", u.Ref, "carries the id of a pull request for another repository")
 	}
 	if u.New != p.Tip {
@@ -185,7 +185,7 @@ func (v View) grantingState(repo Addr, now Refs, changes Refs, order []RefChange
 	}
 	for _, s := range candidates {
 		if aligned(s, now, changes) {
-			return s, false, nil // G01-501
+			return *s, false, nil // G01-501
 		}
 	}
 	newest := candidates[0]
@@ -201,7 +201,7 @@ func (v View) grantingState(repo Addr, now Refs, changes Refs, order []RefChange
 	if err := checkFolders(now, changes); err != nil {
 		return State{}, false, err
 	}
-	return newest, true, nil
+	return *newest, true, nil
 }
 
 // checkFolders refuses a partial push that would leave one ref where git needs a folder for
@@ -250,7 +250,7 @@ func checkFolders(now, changes Refs) error {
 }
 
 // aligned reports whether heads and tags would be exactly what s declares.
-func aligned(s State, now, changes Refs) bool {
+func aligned(s *State, now, changes Refs) bool {
 	if len(s.Unsatisfiable) > 0 {
 		return false
 	}
@@ -277,7 +277,7 @@ func aligned(s State, now, changes Refs) bool {
 	return n == len(s.Refs)
 }
 
-func offence(s State, u RefChange) *Refusal {
+func offence(s *State, u RefChange) *Refusal {
 	r := &Refusal{Rule: "G01-503", Prefix: Blocked, Ref: u.Ref}
 	declared, ok := s.Refs[u.Ref]
 	what := fmt.Sprintf("you pushed %s", u.New.Short())

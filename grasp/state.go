@@ -123,49 +123,48 @@ func newer(a, b State) bool {
 	return a.ID < b.ID
 }
 
-func byAge(a, b State) int {
+func byAge(a, b *State) int {
 	switch {
 	case a.ID == b.ID:
 		return 0
-	case newer(a, b):
+	case newer(*a, *b):
 		return -1
 	}
 	return 1
 }
 
-// statesOf returns the states that speak for a maintainer set, newest first, without those that
+// statesFor returns the states that speak for owner's repository, in any order, without those that
 // declare nothing.
-func (v View) statesOf(m KeySet) []State {
-	var out []State
-	add := func(list []State) {
-		for _, s := range list {
-			if !s.Empty() {
-				out = append(out, s)
+func (v View) statesFor(owner PubKey) []*State {
+	var out []*State
+	c := newCensus(v)
+	c.each(c.maintainers(owner), func(k PubKey) {
+		list := v.States[k]
+		for i := range list {
+			if !list[i].Empty() {
+				out = append(out, &list[i])
 			}
 		}
-	}
-	if len(m) < len(v.States) {
-		for k := range m {
-			add(v.States[k])
-		}
-	} else {
-		for k, list := range v.States {
-			if m.Has(k) {
-				add(list)
-			}
-		}
-	}
-	slices.SortFunc(out, byAge)
+	})
 	return out
+}
+
+// authoritative returns the newest served state among list, or nil.
+func authoritative(list []*State) *State {
+	var is *State
+	for _, s := range list {
+		if s.Shelf == Served && (is == nil || newer(*s, *is)) {
+			is = s
+		}
+	}
+	return is
 }
 
 // State returns the authoritative state of owner's repository: the newest served one by any of
 // its maintainers. Of two that are equally old the one with the lower id wins (N-009).
 func (v View) State(owner PubKey) (State, bool) {
-	for _, s := range v.statesOf(v.Maintainers(owner)) {
-		if s.Shelf == Served {
-			return s, true
-		}
+	if s := authoritative(v.statesFor(owner)); s != nil {
+		return *s, true
 	}
 	return State{}, false
 }
@@ -173,12 +172,12 @@ func (v View) State(owner PubKey) (State, bool) {
 // candidates returns the states that may authorise a push to owner's repository: the waiting ones
 // that are newer than the authoritative state, newest first, then the authoritative one itself
 // (G01-5xx, G01-310).
-func (v View) candidates(owner PubKey) []State {
-	all := v.statesOf(v.Maintainers(owner))
-	for i, s := range all {
-		if s.Shelf == Served {
-			return all[:i+1]
-		}
-	}
-	return all
+func (v View) candidates(owner PubKey) []*State {
+	all := v.statesFor(owner)
+	is := authoritative(all)
+	out := slices.DeleteFunc(all, func(s *State) bool {
+		return s != is && (s.Shelf != Waiting || is != nil && !newer(*s, *is))
+	})
+	slices.SortFunc(out, byAge)
+	return out
 }
