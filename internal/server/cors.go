@@ -47,6 +47,7 @@ func (l corsListener) Accept() (net.Conn, error) {
 		return nil, err
 	}
 	if tcp, ok := c.(*net.TCPConn); ok {
+		keepShort(tcp)
 		return &corsConn{TCPConn: tcp}, nil
 	}
 	return c, nil

@@ -1,0 +1,7 @@
+//go:build !linux && !darwin
+
+package server
+
+import "net"
+
+func keepShort(*net.TCPConn) {}
