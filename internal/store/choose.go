@@ -88,50 +88,70 @@ const (
 )
 
 // choose returns the dimension with the fewest entries, by a guess that costs little: a few
-// entries of a few ranges are counted.
+// entries of a few ranges are counted. Where all are long, the one that is sparser in time is
+// chosen.
 func (r *reader) choose(ctx context.Context, q *query) (dimension, error) {
 	all := q.dimensions()
 	if len(all) == 1 {
 		return all[0], nil
 	}
 	for upTo := firstGuess; ; upTo *= guessFactor {
-		best, least, certain := 0, -1, false
+		var best, sparsest int
+		var least, thinnest guess
 		for i, d := range all {
-			n, whole, err := r.guess(ctx, q, d, upTo)
+			g, err := r.guess(ctx, q, d, upTo)
 			if err != nil {
 				return dimension{}, err
 			}
-			if least < 0 || n < least {
-				best, least, certain = i, n, whole
+			if i == 0 || g.entries < least.entries {
+				best, least = i, g
 			}
-			if n == 0 {
+			if i == 0 || g.perSecond < thinnest.perSecond {
+				sparsest, thinnest = i, g
+			}
+			if g.entries == 0 {
 				break
 			}
 		}
-		if certain || upTo >= lastGuess {
+		switch {
+		case least.whole:
 			return all[best], nil
+		case upTo >= lastGuess:
+			return all[sparsest], nil
 		}
 	}
 }
 
-// guess returns about how many entries of its index d looks at. whole says that no range had more
-// than were counted.
-func (r *reader) guess(ctx context.Context, q *query, d dimension, upTo int) (n int, whole bool, err error) {
+// A guess is about how many entries of its index a dimension looks at.
+type guess struct {
+	entries   float64
+	perSecond float64 // how densely they lie, as far as they were counted
+	whole     bool    // no range had more than were counted
+}
+
+func (r *reader) guess(ctx context.Context, q *query, d dimension, upTo int) (guess, error) {
+	g := guess{whole: true}
 	if err := ctx.Err(); err != nil {
-		return 0, false, err
+		return g, err
 	}
 	stride := max(1, len(d.args)/guessRanges)
-	sum, looked, whole := 0, 0, true
+	looked := 0
 	for i := 0; i < len(d.args); i += stride {
+		var n int
+		var span float64
 		args := append([]any{q.until, zero32[:], q.since, upTo}, d.args[i]...)
-		if _, err := r.row(`SELECT count(*) FROM (`+d.scan+`)`, args, &n); err != nil {
-			return 0, false, err
+		if _, err := r.row(`SELECT count(*), ifnull(max(created_at) * 1.0 - min(created_at), 0) FROM (`+d.scan+`)`, args, &n, &span); err != nil {
+			return g, err
 		}
-		sum += n
+		g.entries += float64(n)
+		g.perSecond += float64(n) / (span + 1)
+		g.whole = g.whole && n < upTo
 		looked++
-		whole = whole && n < upTo
 	}
-	return (sum*len(d.args) + looked - 1) / looked, whole, nil
+	scale := float64(len(d.args)) / float64(looked)
+	g.entries *= scale
+	g.perSecond *= scale
+	return g, nil
 }
 
 var zero32 id32

@@ -77,6 +77,16 @@ func TestShapes(t *testing.T) {
 			t.Errorf("%s: %d × %s\nwant %d × %s", c.name, ranges, scan, c.ranges, c.scan)
 		}
 	}
+	// Both are longer than is counted: the one that reaches further back has fewer.
+	batch = batch[:0]
+	for i := range 5000 {
+		batch = append(batch, storetest.Event(0, 7, int64(10*i), fmt.Sprint(i)), storetest.Event(1, 7, int64(40_000+i), fmt.Sprint(i), nostr.Tag{"t", "dense"}))
+	}
+	fill(t, s, batch)
+	dense := nostr.Filter{Kinds: []int{7}, Authors: author, Tags: nostr.TagMap{"t": {"dense"}}}
+	if scan, _ := s.Scans(t, dense); scan != store.Statements["author and kind"] {
+		t.Errorf("of two long ranges the denser one was chosen: %s", scan)
+	}
 	many := make([]string, 100)
 	kinds := make([]int, 100)
 	for i := range many {

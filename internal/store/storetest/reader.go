@@ -95,6 +95,17 @@ func Sorted(evs []*nostr.Event) []string {
 	return out
 }
 
+// fill serves many events, a hundred at a time.
+func (q *desk) fill(evs []*nostr.Event) {
+	q.Helper()
+	for part := range slices.Chunk(evs, 100) {
+		together(q, len(part), func(i int) error {
+			_, err := q.Commit(context.Background(), steward.Change{Put: Entry(part[i], grasp.Served)})
+			return err
+		})
+	}
+}
+
 func stamp(t nostr.Timestamp) *nostr.Timestamp { return &t }
 
 func filters(q *desk) {
@@ -227,7 +238,7 @@ func limits(q *desk) {
 	for i := range 520 {
 		evs = append(evs, Event(i%3, 1621, int64(i), "", nostr.Tag{"t", fmt.Sprint(i % 2)}))
 	}
-	q.serve(evs...)
+	q.fill(evs)
 	all := Sorted(evs)
 	for _, c := range []struct{ limit, want int }{{1, 1}, {7, 7}, {499, 499}, {500, 500}, {501, 500}, {0, 500}, {1 << 30, 500}} {
 		for _, f := range []nostr.Filter{
@@ -328,9 +339,11 @@ func count(q *desk) {
 	if n := q.count(nostr.Filter{}); n != 0 {
 		q.Errorf("an empty ledger counts %d", n)
 	}
+	var evs []*nostr.Event
 	for i := range 1200 {
-		q.serve(Event(i%2, 1, int64(i), "", nostr.Tag{"t", fmt.Sprint(i % 3)}))
+		evs = append(evs, Event(i%2, 1, int64(i), "", nostr.Tag{"t", fmt.Sprint(i % 3)}))
 	}
+	q.fill(evs)
 	for _, c := range []struct {
 		f    []nostr.Filter
 		want int
@@ -459,12 +472,7 @@ func sameSecond(q *desk) {
 	for i := range 3000 {
 		evs = append(evs, Event(1, 1, 77, fmt.Sprint(i)))
 	}
-	for part := range slices.Chunk(evs, 100) {
-		together(q, len(part), func(i int) error {
-			_, err := q.Commit(context.Background(), steward.Change{Put: Entry(part[i], grasp.Served)})
-			return err
-		})
-	}
+	q.fill(evs)
 	if n := q.count(nostr.Filter{Kinds: []int{1}}); n != 3000 {
 		q.Errorf("count is %d", n)
 	}
