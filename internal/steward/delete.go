@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/gitroost/gitroost/grasp"
 	"github.com/gitroost/gitroost/internal/fault"
@@ -89,7 +90,7 @@ func (s *Steward) deleteUnderLocks(ctx context.Context, c Change, names []string
 		}
 		ids = append(ids, id)
 		gone = append(gone, s.bury(k, &c)...)
-		rows, err := s.orphaned(ctx, k, olds)
+		rows, err := s.orphaned(ctx, k, olds, s.cfg.Now().Add(s.cfg.OrphanTTL))
 		if err != nil {
 			return 0, news{}, nil, err
 		}
@@ -206,9 +207,9 @@ func (k *known) dependents(owner grasp.PubKey) []grasp.EventID {
 	return out
 }
 
-// orphaned starts the clock of the PR refs whose events are removed (G01-905). It looks at what is
+// orphaned sets the deadline of the PR refs whose events are removed (G01-905). It looks at what is
 // there: which repositories a pull request concerned when it came may not be known any more.
-func (s *Steward) orphaned(ctx context.Context, k *known, removed []Entry) ([]Orphan, error) {
+func (s *Steward) orphaned(ctx context.Context, k *known, removed []Entry, deadline time.Time) ([]Orphan, error) {
 	var out []Orphan
 	for _, e := range removed {
 		if e.Event.Kind != grasp.KindPull && e.Event.Kind != grasp.KindPullUpdate {
@@ -222,7 +223,7 @@ func (s *Steward) orphaned(ctx context.Context, k *known, removed []Entry) ([]Or
 				return nil, fault.Wrap("steward: orphans of "+repo.String(), err)
 			}
 			if _, there := snap.Refs[grasp.PullRef(id)]; there {
-				out = append(out, Orphan{Repo: repo, Event: id, Deadline: s.cfg.Now().Add(s.cfg.OrphanTTL)})
+				out = append(out, Orphan{Repo: repo, Event: id, Deadline: deadline})
 			}
 		}
 	}
@@ -286,7 +287,7 @@ func (s *Steward) vanishFrom(ctx context.Context, repo grasp.Addr, owned bool, r
 	if err != nil {
 		return err
 	}
-	rows, err := s.orphaned(ctx, k, removed)
+	rows, err := s.orphaned(ctx, k, removed, s.cfg.Now().Add(s.cfg.OrphanTTL))
 	if err != nil {
 		return err
 	}

@@ -346,9 +346,9 @@ func (s *Steward) claim(ctx context.Context, k *known, list []grasp.EventID) (mi
 	slices.Sort(shared) // so that two settlements cannot wait for each other
 	gone := map[grasp.EventID]bool{}
 	for _, id := range shared {
-		unlock, err := s.locks.Lock(ctx, "\x00"+string(id)) // no identifier begins so
+		unlock, err := s.alone(ctx, k.entries[id])
 		if err != nil {
-			return nil, done, fault.Wrap("steward: settle", err)
+			return nil, done, err
 		}
 		unlocks = append(unlocks, unlock)
 		e, err := s.ledger.Event(ctx, id)
@@ -363,6 +363,19 @@ func (s *Steward) claim(ctx context.Context, k *known, list []grasp.EventID) (mi
 		}
 	}
 	return mine, done, nil
+}
+
+// alone keeps other identifiers from deciding about an event that names several, until done is
+// called. It is asked for with the lock of one of them held, and no such lock is asked for after it.
+func (s *Steward) alone(ctx context.Context, e Entry) (done func(), err error) {
+	if len(e.Subjects) < 2 {
+		return func() {}, nil
+	}
+	unlock, err := s.locks.Lock(ctx, "\x00"+e.Event.ID) // no identifier begins so
+	if err != nil {
+		return nil, fault.Wrap("steward: settle", err)
+	}
+	return unlock, nil
 }
 
 // moved returns how the refs of repo differ from those last settled.

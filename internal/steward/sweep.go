@@ -54,9 +54,17 @@ func (s *Steward) sweepOnce(ctx context.Context, now time.Time, due Due) (faults
 	for _, e := range due.Expired {
 		faults = append(faults, s.letGo(ctx, e))
 	}
-	ids, err := s.toSettle(ctx, due.Orphans)
+	orphans := map[string]bool{}
+	for _, o := range due.Orphans {
+		orphans[o.Repo.ID] = true
+	}
+	ids, err := s.toMend(ctx)
 	faults = append(faults, err)
 	for _, id := range ids {
+		delete(orphans, id)
+		faults = append(faults, s.mend(ctx, id))
+	}
+	for _, id := range slices.Sorted(maps.Keys(orphans)) {
 		s.known.drop(id)
 		faults = append(faults, s.Settle(ctx, id))
 	}
@@ -72,16 +80,10 @@ func (s *Steward) sweepOnce(ctx context.Context, now time.Time, due Due) (faults
 	return faults
 }
 
-// toSettle returns the identifiers of orphans, and those whose last settlement failed.
-func (s *Steward) toSettle(ctx context.Context, orphans []Orphan) ([]string, error) {
-	set := map[string]struct{}{}
-	for _, o := range orphans {
-		set[o.Repo.ID] = struct{}{}
-	}
+// toMend returns the identifiers of which something failed since the last sweep.
+func (s *Steward) toMend(ctx context.Context) ([]string, error) {
 	s.mu.Lock()
-	for id := range s.again {
-		set[id] = struct{}{}
-	}
+	set := s.again
 	s.again = nil
 	s.mu.Unlock()
 	var err error
@@ -118,8 +120,7 @@ func (s *Steward) letGo(ctx context.Context, e Entry) error {
 			defer unlock()
 			s.known.drop(subject)
 			if i > 0 {
-				_, err := s.settle(ctx, subject, nil, nil)
-				return err
+				return s.endHere(ctx, subject, e)
 			}
 			return s.letGoLocked(ctx, subject, e, id)
 		}()
@@ -130,7 +131,34 @@ func (s *Steward) letGo(ctx context.Context, e Entry) error {
 	return nil
 }
 
+// endHere settles a further identifier of a pull request that was let go of.
+func (s *Steward) endHere(ctx context.Context, subject string, e Entry) error {
+	if _, err := s.ledger.Event(ctx, grasp.EventID(e.Event.ID)); !fault.Is(err, fault.NotFound) {
+		return fault.Wrap("steward: sweep", err) // it stayed
+	}
+	k, err := s.load(ctx, subject)
+	if err != nil {
+		return err
+	}
+	rows, err := s.orphaned(ctx, k, []Entry{e}, s.cfg.Now())
+	if err != nil {
+		return err
+	}
+	if len(rows) > 0 {
+		if _, err := s.commit(ctx, subject, Change{Orphans: rows, Unsettled: subject}); err != nil {
+			return fault.Wrap("steward: sweep", err)
+		}
+	}
+	_, err = s.settle(ctx, subject, nil, nil)
+	return err
+}
+
 func (s *Steward) letGoLocked(ctx context.Context, subject string, e Entry, id grasp.EventID) error {
+	done, err := s.alone(ctx, e)
+	if err != nil {
+		return err
+	}
+	defer done()
 	// What was due may have been released, extended or held since.
 	now := s.cfg.Now()
 	is, err := s.ledger.Event(ctx, id)
@@ -150,6 +178,14 @@ func (s *Steward) letGoLocked(ctx context.Context, subject string, e Entry, id g
 	if err != nil {
 		return err
 	}
+	// G01-707: while it waited it counted for its ref; that goes with it at the latest.
+	last := now
+	if is.Shelf == grasp.Served {
+		last = now.Add(s.cfg.OrphanTTL)
+	}
+	if c.Orphans, err = s.orphaned(ctx, k, []Entry{e}, last); err != nil {
+		return err
+	}
 	var gone []grasp.Addr
 	owner := grasp.PubKey(e.Event.PubKey)
 	a, ok := k.view.Announcements[owner]
@@ -166,6 +202,7 @@ func (s *Steward) letGoLocked(ctx context.Context, subject string, e Entry, id g
 	if _, err := s.commit(ctx, subject, c); err != nil {
 		return fault.Wrap("steward: sweep", err)
 	}
+	done()
 	s.log.Info("let go", "event", id, "kind", e.Event.Kind, "repo", subject, "shelf", is.Shelf)
 	for _, repo := range gone {
 		if err := s.raze(ctx, repo); err != nil {
@@ -201,6 +238,64 @@ func (s *Steward) endGrace(ctx context.Context, r Repo) error {
 		return err
 	}
 	s.log.Info("grace is over", "repo", r.Addr.String())
+	_, err = s.settle(ctx, r.Addr.ID, nil, nil)
+	return err
+}
+
+// mend is Settle after a fault: it also looks for what a change that was cut short may have left.
+// There is one such thing, PR refs whose event went without anybody noticing (N-035, G01-905).
+func (s *Steward) mend(ctx context.Context, id string) error {
+	if err := s.countOrphans(ctx, id); err != nil {
+		s.dirty(id)
+		return err
+	}
+	return s.Settle(ctx, id)
+}
+
+func (s *Steward) countOrphans(ctx context.Context, id string) error {
+	unlock, err := s.locks.Lock(ctx, id)
+	if err != nil {
+		return fault.Wrap("steward: mend", err)
+	}
+	defer unlock()
+	s.known.drop(id)
+	k, err := s.load(ctx, id)
+	if err != nil {
+		return err
+	}
+	counted := make(map[Orphan]bool, len(k.orphans))
+	for _, o := range k.orphans {
+		counted[Orphan{Repo: o.Repo, Event: o.Event}] = true
+	}
+	var rows []Orphan
+	for owner := range k.view.Hosted {
+		repo := grasp.Addr{Owner: owner, ID: id}
+		snap, err := s.vault.Refs(ctx, repo)
+		if err != nil {
+			return fault.Wrap("steward: mend", err)
+		}
+		for ref, oid := range snap.Refs {
+			event, ok := ref.Pull()
+			o := Orphan{Repo: repo, Event: event}
+			if !ok || counted[o] {
+				continue
+			}
+			accepted, err := s.hasPull(ctx, k, event, oid)
+			if err != nil {
+				return err
+			}
+			if !accepted {
+				o.Deadline = s.cfg.Now().Add(s.cfg.OrphanTTL)
+				rows = append(rows, o)
+			}
+		}
+	}
+	if len(rows) == 0 {
+		return nil
+	}
+	if _, err := s.commit(ctx, id, Change{Orphans: rows}); err != nil {
+		return fault.Wrap("steward: mend", err)
+	}
 	return nil
 }
 

@@ -62,6 +62,7 @@ type world struct {
 
 	mu    sync.Mutex
 	told  []*nostr.Event // in the present process
+	heard map[string]int // likewise: the arrival that each was told of
 	wrong []string
 }
 
@@ -79,7 +80,7 @@ func newWorld(t testing.TB, set ...func(*steward.Config)) *world {
 // boot starts a process: nothing in memory, everything on disk.
 func (w *world) boot() {
 	w.mu.Lock()
-	w.told = nil
+	w.told, w.heard = nil, make(map[string]int)
 	w.mu.Unlock()
 	w.vault = st.Open(w.disk, w.fail)
 	cfg := w.cfg
@@ -126,9 +127,11 @@ func (w *world) breaches() {
 // tell is the audience. What it hears must be served already (I7), must be new to it (G01-601,
 // check 199), and what it names must be fetchable (G01-406, check 176).
 func (w *world) tell(from *steward.Steward, ev *nostr.Event, raw []byte) {
+	arrival := w.mem.Arrival(ev.ID)
 	w.mu.Lock()
 	stale := from != w.s
-	twice := slices.ContainsFunc(w.told, func(o *nostr.Event) bool { return o.ID == ev.ID })
+	twice := w.heard[ev.ID] == arrival && arrival > 0
+	w.heard[ev.ID] = arrival
 	w.told = append(w.told, ev)
 	w.mu.Unlock()
 	if stale {

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/nbd-wtf/go-nostr"
+
 	"github.com/gitroost/gitroost/grasp"
 	"github.com/gitroost/gitroost/internal/fault"
 	"github.com/gitroost/gitroost/internal/steward"
@@ -207,6 +209,9 @@ func (m *Memory) Commit(ctx context.Context, c steward.Change) (steward.Receipt,
 	if err := ctx.Err(); err != nil {
 		return r, fault.Wrap("memory: commit", err)
 	}
+	if err := check(c); err != nil {
+		return r, err
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if c.Put != nil {
@@ -235,6 +240,56 @@ func (m *Memory) Commit(ctx context.Context, c steward.Change) (steward.Receipt,
 	}
 	m.rest(c)
 	return r, nil
+}
+
+// check refuses what no ledger could write down.
+func check(c steward.Change) error {
+	bad := func(what string) error { return fault.E(fault.Invalid, "memory: commit", what) }
+	hex := func(values ...string) bool {
+		return !slices.ContainsFunc(values, func(v string) bool { return !grasp.IsHex(v, 64) })
+	}
+	if e := c.Put; e != nil {
+		if e.Event == nil || e.Shelf != grasp.Waiting && e.Shelf != grasp.Served {
+			return bad("an event for no shelf")
+		}
+		ev := new(nostr.Event)
+		if err := ev.UnmarshalJSON(e.Raw); err != nil || ev.ID != e.Event.ID || !hex(ev.ID, ev.PubKey) {
+			return bad("an event without its JSON")
+		}
+	}
+	for _, id := range slices.Concat(c.Release, c.Drop, slices.Collect(maps.Keys(c.Extend))) {
+		if !hex(string(id)) {
+			return bad("no event id")
+		}
+	}
+	for _, t := range c.Tombs {
+		if !hex(string(t.By)) || t.ID == "" && t.Coordinate == "" && !t.Vanish || t.ID != "" && !hex(string(t.ID)) {
+			return bad("a tomb for nothing")
+		}
+	}
+	for _, r := range c.Repos {
+		if !hex(string(r.Addr.Owner)) {
+			return bad("no owner")
+		}
+	}
+	for _, o := range c.Orphans {
+		if !hex(string(o.Repo.Owner), string(o.Event)) {
+			return bad("no orphan")
+		}
+	}
+	for _, m := range c.Moves {
+		if !hex(string(m.Repo.Owner)) || m.Cause != "" && !hex(string(m.Cause)) {
+			return bad("no move")
+		}
+		for _, ch := range m.Changes {
+			for _, o := range []grasp.OID{ch.Old, ch.New} {
+				if o != "" && !grasp.IsHex(string(o), 40) && !grasp.IsHex(string(o), 64) {
+					return bad("no object id")
+				}
+			}
+		}
+	}
+	return nil
 }
 
 func (m *Memory) put(e steward.Entry, r *steward.Receipt) error {
@@ -442,6 +497,17 @@ func (m *Memory) Shelf(id string) grasp.Shelf {
 		return h.Shelf
 	}
 	return grasp.Nowhere
+}
+
+// Arrival numbers the arrivals of events: one that was removed and came again has another. It is 0
+// for an event that is not here.
+func (m *Memory) Arrival(id string) int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if h, ok := m.events[grasp.EventID(id)]; ok {
+		return h.seq
+	}
+	return 0
 }
 
 // Entries returns all events of both shelves in the order of their arrival.
