@@ -85,7 +85,7 @@ func (v *Vault) stream(ctx context.Context, src *repo, to grasp.Addr, want, comm
 	go func() {
 		_, err := v.run(ctx, command{
 			args:   run.Words("pack-objects", "--revs", "--stdout", "--quiet", "--delta-base-offset"),
-			env:    src.objectEnv(nil, nil),
+			env:    src.objectEnv(nil, packConfig),
 			stdin:  strings.NewReader(revisions(want, common)),
 			stdout: pw,
 		})

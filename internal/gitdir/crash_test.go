@@ -219,6 +219,7 @@ func TestFailedAtEachStep(t *testing.T) {
 	for name, d := range deeds(t) {
 		for _, step := range d.steps(t) {
 			t.Run(name+"/"+step, func(t *testing.T) {
+				t.Parallel()
 				d := d
 				copied := filepath.Join(t.TempDir(), "data")
 				must(t, os.CopyFS(copied, os.DirFS(d.Root)))

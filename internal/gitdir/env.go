@@ -44,6 +44,10 @@ var baseConfig = []pair{
 // and only if it is admitted.
 var receiveConfig = []pair{{"core.fsync", "none"}}
 
+// packConfig is added where objects are packed for our own use: deltas that exist are used again,
+// and no new ones are looked for.
+var packConfig = []pair{{"pack.window", "0"}}
+
 // uploadConfig is added for upload-pack (H-204, H-207, H-223, H-225). Whatever is in a repository
 // may be fetched by its id: what is not public is not in it (hardening §7).
 var uploadConfig = []pair{

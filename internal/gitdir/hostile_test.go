@@ -222,6 +222,7 @@ func noise(n int, seed uint64) []byte {
 // here already is no fault, and is not kept.
 func TestJunk(t *testing.T) {
 	h, w := open(t), newWork(t)
+	w.git("config", "core.compression", "0")
 	must(t, os.WriteFile(filepath.Join(w.dir, "big"), noise(3<<20, 1), 0o644))
 	c1 := w.commit("a", "1\n")
 	git(t, w.dir, nil, "checkout", "-q", "--orphan", "other")
@@ -275,6 +276,8 @@ func TestMemoryStaysFlat(t *testing.T) {
 		t.Skip()
 	}
 	h, w := open(t), newWork(t)
+	w.git("config", "core.compression", "0")
+	w.git("config", "pack.window", "0")
 	for i := range 4 {
 		must(t, os.WriteFile(filepath.Join(w.dir, fmt.Sprint("big", i)), noise(6<<20, uint64(i)), 0o644))
 	}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -186,7 +187,7 @@ func (q *quarantine) slim(ctx context.Context, st *state, updates []grasp.RefCha
 	if err == nil {
 		_, err = q.r.v.small(ctx, command{
 			args:  append(run.Words("pack-objects", "--revs", "--quiet", "--delta-base-offset"), base),
-			env:   q.r.objectEnv(q.packs, receiveConfig),
+			env:   q.r.objectEnv(q.packs, slices.Concat(packConfig, receiveConfig)),
 			stdin: strings.NewReader(revisions(open, q.r.bounds(st, updates, len(st.list)))),
 		})
 	}

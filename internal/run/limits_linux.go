@@ -47,17 +47,6 @@ func (p *process) waitExit() {
 	}
 }
 
-// buffered returns how many bytes lie unread in the pipe that r is the end of.
-func buffered(r *os.File) int {
-	conn, err := r.SyscallConn()
-	if err != nil {
-		return 0
-	}
-	n := 0
-	conn.Control(func(fd uintptr) { n, _ = unix.IoctlGetInt(int(fd), unix.TIOCINQ) })
-	return n
-}
-
 // closeInherited keeps descriptors that this process was started with from reaching children.
 // Those it opens itself are close-on-exec from birth.
 func closeInherited() {

@@ -2,8 +2,6 @@
 
 package run
 
-import "os"
-
 // Systems other than Linux are for development: children run there without limits, and what they
 // leave in their group is ended after they were reaped.
 
@@ -12,7 +10,5 @@ func setLimits(int, Limits) {}
 func raiseCPU(int, Limits, int64) {}
 
 func (p *process) waitExit() { p.wait() }
-
-func buffered(*os.File) int { return 0 }
 
 func closeInherited() {}

@@ -26,31 +26,36 @@ type process struct {
 	cmd *exec.Cmd
 	c   Command
 
-	// inR is the child's end of its input. It is kept open here until the child is gone: what is
-	// left in it then was not read.
+	// inR is the child's end of its input. It is kept open here until the child is gone: what can
+	// be read from it then was not read.
 	inR, inW   *os.File
 	outR, errR *os.File
 
-	closeIn, closeRd sync.Once
-	wait             func() error // reaps; the same answer every time
+	closeIn sync.Once
+	wait    func() error // reaps; the same answer every time
+
+	// reaping guards reaped: the number of a reaped child may belong to a stranger.
+	reaping sync.Mutex
+	reaped  bool
 
 	fed      chan struct{} // closed by feed
 	drained  chan struct{} // closed by drain
 	listened chan struct{} // closed by listen
+	rest     chan struct{} // closed by look
 
 	// reads grows with each read of the output, and is odd while one waits.
 	reads atomic.Int64
 
 	// These belong to feed, drain and listen until their channels are closed.
 	sent     int64
-	surplus  bool // Stdin had more when the child was gone
+	unread   bool // Stdin had more than the child took; belongs to look until rest is closed
 	readErr  error
 	writeErr error
 	stderr   []byte
 }
 
 func start(cmd *exec.Cmd, c Command) (p *process, err error) {
-	p = &process{cmd: cmd, c: c, fed: make(chan struct{}), drained: make(chan struct{}), listened: make(chan struct{})}
+	p = &process{cmd: cmd, c: c, fed: make(chan struct{}), drained: make(chan struct{}), listened: make(chan struct{}), rest: make(chan struct{})}
 	var own, childs []*os.File
 	defer func() {
 		for _, f := range childs {
@@ -91,7 +96,12 @@ func start(cmd *exec.Cmd, c Command) (p *process, err error) {
 	if err = cmd.Start(); err != nil {
 		return nil, err
 	}
-	p.wait = sync.OnceValue(cmd.Wait)
+	p.wait = sync.OnceValue(func() error {
+		p.reaping.Lock()
+		p.reaped = true
+		p.reaping.Unlock()
+		return cmd.Wait()
+	})
 	setLimits(cmd.Process.Pid, c.Limits)
 	go p.feed()
 	go p.drain()
@@ -119,10 +129,9 @@ func (p *process) finish(ctx context.Context, term, kill time.Duration) (Result,
 	// The leader is dead but not reaped, so its number still belongs to the group: whatever it
 	// left behind can be killed without hitting a stranger.
 	syscall.Kill(-pid, syscall.SIGKILL)
-	unread := p.leftInPipe()
+	go p.look()
 	waitErr := p.wait()
 	took := p.cmd.ProcessState.UserTime() + p.cmd.ProcessState.SystemTime()
-	p.closeReader()
 
 	if !ended {
 		// The reader of a well-fed child is at its end or comes to it. Only the context ends
@@ -147,7 +156,8 @@ func (p *process) finish(ctx context.Context, term, kill time.Duration) (Result,
 	res := Result{Stderr: string(p.stderr), Took: took}
 	select {
 	case <-p.fed:
-		res.Sent, res.Unread = p.sent, unread > 0 || p.surplus
+		<-p.rest
+		res.Sent, res.Unread = p.sent, p.unread
 	default:
 		return res, context.Cause(ctx) // its Stdin hangs; nothing of it is looked at any more
 	}
@@ -224,18 +234,17 @@ func (p *process) endInput() {
 	}
 }
 
-// closeReader gives up the child's end of the input: feed fails instead of waiting for room.
-func (p *process) closeReader() {
-	if p.inR != nil {
-		p.closeRd.Do(func() { p.inR.Close() })
-	}
-}
-
-func (p *process) leftInPipe() int {
+// look finds out, once the child is gone, whether it left something of its input, and gives up its
+// end: feed fails then instead of waiting for room. It ends when feed does, or endInput is called.
+func (p *process) look() {
+	defer close(p.rest)
 	if p.inR == nil {
-		return 0
+		return
 	}
-	return buffered(p.inR)
+	defer p.inR.Close()
+	var b [1]byte
+	n, _ := p.inR.Read(b[:])
+	p.unread = n > 0
 }
 
 // feed copies Stdin to the child.
@@ -254,13 +263,15 @@ func (p *process) feed() {
 			w, werr := p.inW.Write((*bp)[:n])
 			p.sent += int64(w)
 			if werr != nil {
-				// The child is gone, or the context ended. How it ended says which.
-				p.surplus = true
-				return
+				return // the child is gone, or the context ended
 			}
 			if p.c.Limits.CPUPerMiB > 0 && p.sent-grown >= 8<<20 {
 				grown = p.sent
-				raiseCPU(p.cmd.Process.Pid, p.c.Limits, p.sent)
+				p.reaping.Lock()
+				if !p.reaped {
+					raiseCPU(p.cmd.Process.Pid, p.c.Limits, p.sent)
+				}
+				p.reaping.Unlock()
 			}
 		}
 		if err != nil {

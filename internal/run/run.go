@@ -81,7 +81,7 @@ type Result struct {
 	// Sent is how many bytes of Stdin the child was given.
 	Sent int64
 
-	// Unread is true if the child succeeded without having read all of Stdin.
+	// Unread is true if the child exited without having read all of Stdin.
 	Unread bool
 
 	// Took is processor time, user and system.
