@@ -227,6 +227,18 @@ func (v *Vault) makeNone() error {
 			return err
 		}
 	}
+	// What a start that was killed here left behind.
+	entries, err := os.ReadDir(none)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if strings.HasSuffix(e.Name(), durable.TempSuffix) {
+			if err := os.Remove(filepath.Join(none, e.Name())); err != nil {
+				return err
+			}
+		}
+	}
 	if err := durable.WriteFile(filepath.Join(none, "config"), []byte(repoConfig), 0o640); err != nil {
 		return err
 	}
