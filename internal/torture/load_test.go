@@ -265,6 +265,7 @@ func (t *team) move(v *visitor, now outcome) bool {
 	}
 	if s := specs(was, refs); len(s) > 0 && !v.push(t.pool.dir, v.r.srv.repo(t.addr(owner)), s...) {
 		t.cutOff(v, now, next, rec)
+		t.pushCut = true
 		return false
 	}
 	t.done(next)
@@ -322,6 +323,7 @@ func (t *team) part(v *visitor, now outcome) bool {
 	next := now.with(owner.pub(), half)
 	if !v.push(t.pool.dir, v.r.srv.repo(t.addr(owner)), "+"+string(first)+":"+string(ref)) {
 		t.cutOff(v, now, next, rec)
+		t.pushCut = true
 		return false
 	}
 	t.done(next)

@@ -192,6 +192,7 @@ type team struct {
 	alts      []outcome     // what may be; one if nothing is open
 	lingering bool          // a state newer than the one served waits
 	tried     grasp.EventID // the state of the last operation
+	pushCut   bool          // the last operation was cut off in its push
 	deleted   answer
 
 	// mu guards what others than the maintainers look at.
