@@ -32,26 +32,25 @@ func TestMemory(t *testing.T) {
 	alice := r.person("alice")
 	v := r.visitor("memory")
 	defer v.close()
-	r.srv.start()
 	at := time.Now().Unix() - 1000
+	source := filepath.Join(r.dir, "source")
+	tip := incompressible(t, source, size, r.rand("source"))
 	// prepare announces a repository, and returns what pushes to it.
 	prepare := func(id string) (send func(), url string) {
 		tm := &team{id: id, owners: []*person{alice}, members: []*person{alice}, at: at, announced: map[grasp.PubKey]*record{}}
-		dir := filepath.Join(r.dir, id)
-		tip := incompressible(t, dir, size, r.rand(id))
 		url = r.srv.repo(tm.addr(alice))
 		if !tm.announce(v) || !v.publish(tm.note(tm.state(alice, grasp.Refs{"refs/heads/main": tip}, "refs/heads/main"))) {
 			r.settleFaults(id)
 			t.Fatal("not announced")
 		}
 		return func() {
-			out, err := git(context.Background(), dir, nil, "-c", "core.bigFileThreshold=1m", "push", "-q", url, string(tip)+":refs/heads/main")
+			out, err := git(context.Background(), source, nil, "-c", "core.bigFileThreshold=1m", "push", "-q", url, string(tip)+":refs/heads/main")
 			if err != nil {
 				r.fault("push: %v\n%s", err, out)
 			}
-			os.RemoveAll(dir)
 		}, url
 	}
+	r.srv.start()
 	first, url := prepare("first")
 	second, _ := prepare("second")
 	first()
