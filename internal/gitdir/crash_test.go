@@ -30,6 +30,8 @@ type deed struct {
 	Edits []grasp.RefChange
 	Head  grasp.RefName
 	Away  bool // the repository is removed instead
+
+	Starve grasp.OID // questions are asked with few descriptors instead, about this one
 }
 
 const deedVariable = "GITDIR_TEST_DEED"
@@ -51,6 +53,13 @@ func die(path string) int {
 	if err != nil {
 		fmt.Println(err)
 		return 3
+	}
+	if d.Starve != "" {
+		if err := d.starve(); err != nil {
+			fmt.Println(err)
+			return 3
+		}
+		return 0
 	}
 	err = d.do(func(name string) error {
 		if name == d.Kill {
@@ -294,4 +303,83 @@ func TestPusherLeaves(t *testing.T) {
 	}
 	h.sound(demo)
 	must(t, h.push(demo, bytes.NewReader(pack), create(mainRef, c1)))
+}
+
+// starve asks with ever more descriptors, and forgets in between. Every answer must be right or
+// no answer.
+func (d *deed) starve() error {
+	ctx := context.Background()
+	v, err := gitdir.Open(ctx, d.Root, gitdir.Config{CacheRepos: 1}, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return err
+	}
+	defer v.Close()
+	const free = 64
+	var held []*os.File
+	for range free {
+		f, err := os.Open("/dev/null")
+		if err != nil {
+			return err
+		}
+		held = append(held, f)
+	}
+	limit := syscall.Rlimit{Cur: uint64(held[free-1].Fd()) + 1, Max: 1 << 20}
+	syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit)
+	limit.Cur = uint64(held[free-1].Fd()) + 1
+	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		return err
+	}
+	busy, fine := 0, 0
+	for n := range 24 {
+		if n > 0 {
+			held[n].Close()
+		}
+		for range 3 {
+			have, err := v.Have(ctx, demo, []grasp.OID{d.Starve})
+			switch {
+			case fault.Is(err, fault.Busy):
+				busy++
+			case err != nil:
+				return fmt.Errorf("with %d free: %w", n, err)
+			case !have.Has(d.Starve):
+				return fmt.Errorf("with %d free: it is said not to be there", n)
+			default:
+				fine++
+			}
+			s, err := v.Refs(ctx, demo)
+			if err == nil && s.Refs[mainRef] != d.Starve {
+				return fmt.Errorf("with %d free: refs are %s", n, tell(s))
+			}
+			if err != nil && !fault.Is(err, fault.Busy) {
+				return fmt.Errorf("with %d free: %w", n, err)
+			}
+			v.Refs(ctx, fork) // forgets demo
+		}
+	}
+	if busy == 0 || fine == 0 {
+		return fmt.Errorf("%d busy, %d fine: not much of a test", busy, fine)
+	}
+	return nil
+}
+
+// G12: without descriptors there is no answer, never a wrong one, and nothing is cleaned away.
+func TestFewDescriptors(t *testing.T) {
+	h, w := open(t), newWork(t)
+	c1 := w.commit("a", "1\n")
+	must(t, h.push(demo, bytes.NewReader(w.pack("main")), create(mainRef, c1)))
+	dir := h.path(demo)
+	git(t, dir, nil, "symbolic-ref", "refs/heads/link", "refs/heads/main")
+	h.Close()
+	b, _ := json.Marshal(deed{Root: h.root, Starve: c1})
+	path := filepath.Join(t.TempDir(), "deed")
+	must(t, os.WriteFile(path, b, 0o600))
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), deedVariable+"="+path)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("%v: %s", err, out)
+	}
+	if got := strings.TrimSpace(git(t, dir, nil, "symbolic-ref", "refs/heads/link")); got != "refs/heads/main" {
+		t.Errorf("a symbolic ref is now %s", got)
+	}
+	git(t, dir, nil, "fsck", "--full")
 }

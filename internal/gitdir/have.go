@@ -59,7 +59,10 @@ func (v *Vault) Have(ctx context.Context, addr grasp.Addr, want []grasp.OID) (gr
 
 // present returns those of want that are there, once each.
 func (r *repo) present(want []grasp.OID) ([]grasp.OID, error) {
-	s := r.search()
+	s, err := r.search()
+	if err != nil {
+		return nil, err
+	}
 	defer s.close()
 	seen := make(grasp.OIDSet, len(want))
 	var out []grasp.OID
@@ -70,7 +73,7 @@ func (r *repo) present(want []grasp.OID) ([]grasp.OID, error) {
 		seen.Add(o)
 		ok, err := s.has(o)
 		if err != nil {
-			return nil, fault.Wrap("gitdir: look for objects", err)
+			return nil, explainIO("gitdir: look for objects", err)
 		}
 		if ok {
 			out = append(out, o)
@@ -143,7 +146,10 @@ func (r *repo) prove(ctx context.Context, st *state, oids []grasp.OID, out grasp
 // bounds returns refs below which everything is known to be there: what updates start from, HEAD,
 // and others up to n in all. What is not there itself is left out.
 func (r *repo) bounds(st *state, updates []grasp.RefChange, n int) []grasp.OID {
-	s := r.search()
+	s, err := r.search()
+	if err != nil {
+		return nil // the walk goes further without
+	}
 	defer s.close()
 	seen := grasp.OIDSet{}
 	var out []grasp.OID

@@ -119,7 +119,9 @@ func (q *quarantine) index(ctx context.Context, head []byte, in *packReader, obj
 		return fault.Wrap(op, err)
 	}
 	q.name, q.bytes = "pack-"+name, in.n
-	q.packs = listPacks(q.dir, nil)
+	if q.packs, err = listPacks(q.dir, nil); err != nil {
+		return explainIO(op, err)
+	}
 	if len(q.packs.list) != 1 {
 		return fault.E(fault.Internal, op, "git wrote no pack that can be read")
 	}

@@ -97,8 +97,12 @@ func (s *search) open(path string) (*os.File, error) {
 }
 
 // search begins to look for objects of r, and of the further lists given.
-func (r *repo) search(more ...*packs) *search {
-	return &search{dirs: append([]*packs{r.listed()}, more...)}
+func (r *repo) search(more ...*packs) (*search, error) {
+	p, err := r.listed()
+	if err != nil {
+		return nil, err
+	}
+	return &search{dirs: append([]*packs{p}, more...)}, nil
 }
 
 // has reports whether o is there, or may be: where there is an index that only git can read, the
@@ -112,7 +116,10 @@ func (s *search) has(o grasp.OID) (bool, error) {
 		if _, _, ok, err := d.find(s, &raw); ok || err != nil {
 			return ok, err
 		}
-		if d.hasLoose(o) || d.unreadable {
+		if ok, err := d.hasLoose(o); ok || err != nil {
+			return ok, err
+		}
+		if d.unreadable {
 			return true, nil
 		}
 	}
@@ -125,7 +132,7 @@ func (s *search) object(o grasp.OID) (objectInfo, error) {
 	for depth := range maxTagDepth {
 		k, text, err := s.read(o)
 		if err != nil {
-			if depth > 0 {
+			if depth > 0 && errors.Is(err, errNoObject) {
 				err = errOpaque // let git say what is wrong with the tag
 			}
 			return objectInfo{}, err
@@ -169,7 +176,11 @@ func (s *search) read(o grasp.OID) (kind, []byte, error) {
 		if ok {
 			return s.readPacked(p, off)
 		}
-		if d.hasLoose(o) {
+		loose, err := d.hasLoose(o)
+		if err != nil {
+			return 0, nil, err
+		}
+		if loose {
 			return readLoose(d.loosePath(o))
 		}
 		if d.unreadable {
@@ -197,7 +208,10 @@ func (s *search) readPacked(p *pack, off int64) (kind, []byte, error) {
 	var buf [64]byte
 	for depth := range maxDeltaDepth {
 		n, err := f.ReadAt(buf[:], off)
-		if err != nil && err != io.EOF || n < 21 {
+		if err != nil && err != io.EOF {
+			return 0, nil, err
+		}
+		if n < 21 {
 			return 0, nil, errOpaque
 		}
 		b := buf[:n]
@@ -298,11 +312,13 @@ func readLoose(path string) (kind, []byte, error) {
 func (r *repo) resolve(ctx context.Context, more *packs, oids []grasp.OID) (map[grasp.OID]objectInfo, error) {
 	out := make(map[grasp.OID]objectInfo, len(oids))
 	var opaque []grasp.OID
-	var s *search
+	var also []*packs
 	if more != nil {
-		s = r.search(more)
-	} else {
-		s = r.search()
+		also = append(also, more)
+	}
+	s, err := r.search(also...)
+	if err != nil {
+		return nil, err
 	}
 	defer s.close()
 	for _, o := range oids {
@@ -317,7 +333,7 @@ func (r *repo) resolve(ctx context.Context, more *packs, oids []grasp.OID) (map[
 		case errors.Is(err, errOpaque), errors.Is(err, fs.ErrNotExist):
 			opaque = append(opaque, o)
 		default:
-			return nil, fault.Wrap("gitdir: read object", err)
+			return nil, explainIO("gitdir: read object", err)
 		}
 	}
 	if len(opaque) == 0 {

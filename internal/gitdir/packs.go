@@ -3,8 +3,8 @@ package gitdir
 import (
 	"bytes"
 	"encoding/binary"
+	"encoding/hex"
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -45,21 +45,31 @@ const (
 
 // listed returns the packs of r as they are on disk now. Listing again is cheap when nothing has
 // changed.
-func (r *repo) listed() *packs {
+func (r *repo) listed() (*packs, error) {
 	r.mu.Lock()
 	old := r.packs
 	r.mu.Unlock()
-	p := listPacks(r.objects(), old)
+	p, err := listPacks(r.objects(), old)
+	if err != nil {
+		return nil, explainIO("gitdir: list packs", err)
+	}
 	if p != old {
 		r.mu.Lock()
 		r.packs = p
 		r.mu.Unlock()
 	}
-	return p
+	return p, nil
 }
 
-// objectCount returns about how many objects the packs of r hold.
-func (r *repo) objectCount() int64 { return r.listed().count() }
+// objectCount returns about how many objects the packs of r hold. It is a guess for limits, and 0
+// if that cannot be found out.
+func (r *repo) objectCount() int64 {
+	p, err := r.listed()
+	if err != nil {
+		return 0
+	}
+	return p.count()
+}
 
 func (p *packs) count() int64 { return p.totalObjects }
 
@@ -75,19 +85,22 @@ func (r *repo) relist() {
 }
 
 // listPacks lists what is in the object folder. old is an earlier answer or nil; what it knows of
-// packs that are still there is used again, and it is returned if nothing has changed.
-func listPacks(objects string, old *packs) *packs {
-	mtime := func(path string) int64 {
-		fi, err := os.Stat(path)
-		if err != nil {
-			return 0
-		}
-		return fi.ModTime().UnixNano()
-	}
+// packs that are still there is used again, and it is returned if nothing has changed. A folder
+// that is not there is empty; anything else that cannot be read is an error and not an answer
+// (hardening G12).
+func listPacks(objects string, old *packs) (*packs, error) {
 	dir := objects + "/pack"
-	p := &packs{dir: dir, packsAt: mtime(dir), looseAt: mtime(objects)}
+	p := &packs{dir: dir}
+	for path, at := range map[string]*int64{dir: &p.packsAt, objects: &p.looseAt} {
+		fi, err := os.Stat(path)
+		if err == nil {
+			*at = fi.ModTime().UnixNano()
+		} else if !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+	}
 	if old != nil && old.packsAt == p.packsAt && old.looseAt == p.looseAt {
-		return old
+		return old, nil
 	}
 	known := map[string]*pack{}
 	if old != nil {
@@ -95,7 +108,10 @@ func listPacks(objects string, old *packs) *packs {
 			known[k.path] = k
 		}
 	}
-	entries, _ := os.ReadDir(dir)
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
 	have := map[string]bool{}
 	for _, e := range entries {
 		have[e.Name()] = true
@@ -108,25 +124,36 @@ func listPacks(objects string, old *packs) *packs {
 		path := filepath.Join(dir, base)
 		k := known[path]
 		if k == nil {
-			var err error
-			if k, err = readIndex(path); err != nil {
-				p.unreadable = p.unreadable || !errors.Is(err, fs.ErrNotExist)
+			k, err = readIndex(path)
+			switch {
+			case errors.Is(err, fs.ErrNotExist): // repacked meanwhile
 				continue
+			case errors.Is(err, errIndex):
+				p.unreadable = true
+				continue
+			case err != nil:
+				return nil, err
 			}
 		}
 		p.totalObjects += int64(k.n)
 		p.list = append(p.list, k)
 	}
-	folders, _ := os.ReadDir(objects)
+	folders, err := os.ReadDir(objects)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
 	for _, e := range folders {
 		var b [1]byte
 		if n := e.Name(); len(n) == 2 && grasp.IsHex(n, 2) {
-			fmt.Sscanf(n, "%02x", &b[0])
+			hex.Decode(b[:], []byte(n))
 			p.loose[b[0]], p.anyLoose = true, true
 		}
 	}
-	return p
+	return p, nil
 }
+
+// errIndex: the index is broken, or of a kind that only git reads.
+var errIndex = errors.New("not a pack index of version 2")
 
 // readIndex reads what is kept in memory of the index path+".idx".
 func readIndex(path string) (*pack, error) {
@@ -145,6 +172,9 @@ func readIndex(path string) (*pack, error) {
 		head = head[:idxHeader+idxFan]
 	}
 	if _, err := io.ReadFull(f, head); err != nil {
+		if err == io.EOF || err == io.ErrUnexpectedEOF {
+			err = errIndex
+		}
 		return nil, err
 	}
 	p, err := parseIndex(head, size)
@@ -158,21 +188,21 @@ func readIndex(path string) (*pack, error) {
 // parseIndex reads the beginning of an index of size bytes; all of it if it is small.
 func parseIndex(head []byte, size int64) (*pack, error) {
 	if len(head) < idxHeader+idxFan || string(head[:8]) != "\xfftOc\x00\x00\x00\x02" {
-		return nil, errors.New("not a pack index of version 2")
+		return nil, errIndex
 	}
 	p := &pack{fan: new([256]uint32)}
 	var last uint32
 	for i := range p.fan {
 		n := binary.BigEndian.Uint32(head[idxHeader+4*i:])
 		if n < last {
-			return nil, errors.New("the index is broken")
+			return nil, errIndex
 		}
 		p.fan[i], last = n, n
 	}
 	p.n = last
 	// names, checksums, offsets, perhaps large offsets, and two checksums of it all
 	if size < idxHeader+idxFan+28*int64(p.n)+40 {
-		return nil, errors.New("the index is cut off")
+		return nil, errIndex
 	}
 	if int64(len(head)) == size {
 		p.content = head
@@ -259,14 +289,17 @@ func (p *packs) loosePath(o grasp.OID) string {
 	return filepath.Join(filepath.Dir(p.dir), string(o[:2]), string(o[2:]))
 }
 
-func (p *packs) hasLoose(o grasp.OID) bool {
+func (p *packs) hasLoose(o grasp.OID) (bool, error) {
 	if !p.anyLoose {
-		return false
+		return false, nil
 	}
 	var raw [20]byte
 	if !decodeOID(&raw, o) || !p.loose[raw[0]] {
-		return false
+		return false, nil
 	}
 	_, err := os.Lstat(p.loosePath(o))
-	return err == nil
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, err
 }

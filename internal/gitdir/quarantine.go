@@ -191,7 +191,10 @@ func (q *quarantine) slim(ctx context.Context, st *state, updates []grasp.RefCha
 			stdin: strings.NewReader(revisions(open, q.r.bounds(st, updates, len(st.list)))),
 		})
 	}
-	slim := listPacks(dir, nil)
+	var slim *packs
+	if err == nil {
+		slim, err = listPacks(dir, nil)
+	}
 	if err == nil && len(slim.list) != 1 {
 		err = errors.New("git wrote no pack")
 	}

@@ -137,11 +137,11 @@ func (r *repo) refsLocked(ctx context.Context) (*state, error) {
 	}
 	list, err := r.readPacked()
 	if err != nil {
-		return nil, fault.Wrap("gitdir: read refs", err)
+		return nil, explainIO("gitdir: read refs", err)
 	}
 	head, err := r.readHead()
 	if err != nil {
-		return nil, fault.Wrap("gitdir: read HEAD", err)
+		return nil, explainIO("gitdir: read HEAD", err)
 	}
 	return r.keep(newState(list, head, m, r.v.gen.Add(1))), nil
 }
@@ -172,9 +172,9 @@ func (r *repo) prepare(ctx context.Context) error {
 	if err := r.tidy(); err != nil {
 		return err
 	}
-	loose := r.looseRefs()
-	if len(loose) == 0 {
-		return nil
+	loose, err := r.looseRefs()
+	if err != nil || len(loose) == 0 {
+		return explainIO("gitdir: look for loose refs", err)
 	}
 	r.v.log.Info("packing loose refs that somebody else made", "repo", r.addr.String(), "refs", len(loose))
 	if _, err := r.v.small(ctx, command{
@@ -184,7 +184,10 @@ func (r *repo) prepare(ctx context.Context) error {
 		return explain("gitdir: pack refs", err, fault.Internal, "")
 	}
 	// What git did not pack is empty, garbage, or names an object that is not here: no ref.
-	for _, path := range r.looseRefs() {
+	if loose, err = r.looseRefs(); err != nil {
+		return explainIO("gitdir: look for loose refs", err)
+	}
+	for _, path := range loose {
 		r.v.log.Warn("removing a broken ref", "repo", r.addr.String(), "file", path)
 		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fault.Wrap("gitdir: remove broken ref", err)
@@ -195,26 +198,33 @@ func (r *repo) prepare(ctx context.Context) error {
 
 // looseRefs returns the files of loose refs, at most 100,000. Symbolic ones are not packed and not
 // ours: they are ignored.
-func (r *repo) looseRefs() []string {
-	var out []string
-	filepath.WalkDir(filepath.Join(r.path, "refs"), func(path string, d fs.DirEntry, err error) error {
+func (r *repo) looseRefs() (out []string, err error) {
+	err = filepath.WalkDir(filepath.Join(r.path, "refs"), func(path string, d fs.DirEntry, err error) error {
 		if err != nil || !d.Type().IsRegular() || strings.HasSuffix(path, ".lock") {
+			return err
+		}
+		f, err := os.Open(path)
+		if errors.Is(err, fs.ErrNotExist) {
 			return nil
 		}
-		if f, err := os.Open(path); err == nil {
-			var b [4]byte
-			n, _ := io.ReadFull(f, b[:])
-			f.Close()
-			if string(b[:n]) == "ref:" {
-				return nil
-			}
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		var b [4]byte
+		n, err := io.ReadFull(f, b[:])
+		if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
+			return err
+		}
+		if string(b[:n]) == "ref:" {
+			return nil
 		}
 		if out = append(out, path); len(out) >= 100_000 {
 			return fs.SkipAll
 		}
 		return nil
 	})
-	return out
+	return out, err
 }
 
 func (r *repo) readPacked() ([]packedRef, error) {
@@ -238,7 +248,10 @@ func (r *repo) readPacked() ([]packedRef, error) {
 		return list, err
 	}
 	// Written by something that peels not at all, or tags only by halves.
-	s := r.search()
+	s, err := r.search()
+	if err != nil {
+		return nil, err
+	}
 	defer s.close()
 	for i, p := range list {
 		if info, err := s.object(p.oid); err == nil && info.kind == kindTag {

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 
 	"github.com/gitroost/gitroost/grasp"
 	"github.com/gitroost/gitroost/internal/durable"
@@ -186,7 +187,11 @@ func (r *repo) tidy() error {
 	}
 	// Whatever stands in the configuration would be obeyed by git (hardening §7).
 	config := filepath.Join(r.path, "config")
-	if b, err := os.ReadFile(config); err != nil || string(b) != repoConfig {
+	b, err := os.ReadFile(config)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return explainIO(op, err)
+	}
+	if string(b) != repoConfig {
 		log.Warn("the configuration of the repository was not ours; it is written anew", "err", err)
 		if err := durable.WriteFile(config, []byte(repoConfig), 0o640); err != nil {
 			return fault.Wrap(op, err)
@@ -219,7 +224,9 @@ func (r *repo) tidy() error {
 	})
 	// A pack without an index is invisible; it was being admitted, or written by git.
 	dir := filepath.Join(r.objects(), "pack")
-	entries, _ = os.ReadDir(dir)
+	if entries, err = os.ReadDir(dir); err != nil {
+		return explainIO(op, err) // half a list would make packs look like leftovers
+	}
 	indexed := map[string]bool{}
 	for _, e := range entries {
 		if base, ok := strings.CutSuffix(e.Name(), ".idx"); ok {
@@ -241,6 +248,9 @@ func (r *repo) tidy() error {
 
 // explainIO gives an error of the file system its code.
 func explainIO(op string, err error) error {
+	if errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) || errors.Is(err, syscall.ENOMEM) {
+		return &fault.Error{Code: fault.Busy, Op: op, Text: "the server is busy, try again", Err: err}
+	}
 	if isFull(err) {
 		return &fault.Error{Code: fault.Busy, Op: op, Text: "no space left on the server", Err: err}
 	}
