@@ -7,7 +7,8 @@
 //
 // Three questions are asked of it:
 //
-//   - [Site.Admit]: may this event enter, and on which shelf does it rest?
+//   - [View.AdmitAnnouncement], [View.AdmitState], [AdmitPull]: may this event enter, and on which
+//     shelf does it rest?
 //   - [View.CheckPush]: may this push move these refs?
 //   - [View.Plan]: which refs must move, and which events become visible, now that all this is known?
 //

@@ -130,6 +130,9 @@ func TestNpub(t *testing.T) { // H-102, checks 5 and 6, hardening §3
 	if k, err := grasp.ParseNpub(npub); err != nil || k != hex {
 		t.Errorf("ParseNpub = %s, %v, want %s", k, err, hex)
 	}
+	if got := (grasp.Addr{Owner: hex, ID: "tool"}).String(); got != npub+"/tool" {
+		t.Errorf("String() = %s", got)
+	}
 	if s := grasp.PubKey("abc").Npub(); s != "" {
 		t.Errorf("Npub of what is no key = %q, want nothing", s)
 	}

@@ -81,6 +81,11 @@ func TestPlan(t *testing.T) {
 			want: "release O@10",
 		},
 		{
+			name: "406 the older of two, with all its refs", facts: []fact{hosts("O", "M1"), pends("O", 10, "main=c1 dev=c1"), pends("M1", 11, "main=c2")},
+			at: map[string]string{"O": "main=c1 HEAD=main"}, have: "c1",
+			want: "O: dev=c1 by O@10; release O@10",
+		},
+		{
 			name: "601 both, the oldest first", facts: []fact{hosts("O", "M1"), pends("O", 10, "main=c1"), pends("M1", 11, "main=c2")},
 			at: map[string]string{"O": "main=c1 HEAD=main"}, have: "c1 c2",
 			want: "O: main=c2 by M1@11; release O@10 M1@11",
