@@ -133,6 +133,12 @@ func stories() []story {
 			w.keeps(st.State(alice, "demo", 5, "main", string(c2.ID)))
 			w.pushes(demo, w.set(demo, "main", c2))
 		}, []act{say(vanish(alice, 9, "ALL_RELAYS"))}},
+		{"a contributor vanishes", func(w *world) {
+			live(w)
+			w.serves(bobs)
+			w.keeps(pr)
+			w.pushes(demo, w.set(demo, prRef, p1))
+		}, []act{say(vanish(carol, 9, "ALL_RELAYS"))}},
 		{"expiry of everything that waits", func(w *world) {
 			w.keeps(ann, two)
 			w.pushes(demo, w.set(demo, "main", c2), w.set(demo, prRef, p1))
@@ -188,6 +194,7 @@ var breakages = []struct {
 func TestBreak(t *testing.T) {
 	for _, s := range stories() {
 		t.Run(s.name, func(t *testing.T) {
+			t.Parallel()
 			calm := newWorld(t)
 			s.setup(calm)
 			calm.brk.Count()
@@ -241,9 +248,7 @@ func TestBreak(t *testing.T) {
 						if got := w.print(); got != end {
 							t.Errorf("it ended as\n%s\nwant\n%s", got, end)
 						}
-						for _, id := range []string{"demo"} {
-							w.settleTwice(id)
-						}
+						w.settleTwice("demo")
 						w.ok()
 					})
 				}

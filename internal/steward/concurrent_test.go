@@ -3,6 +3,7 @@ package steward_test
 import (
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -114,6 +115,14 @@ func TestSameEventAtOnce(t *testing.T) {
 	} {
 		w.wantTold(w.told...)
 		verdicts := make([]grasp.Verdict, 16)
+		var looked atomic.Int32 // nobody writes before everybody has looked
+		all := make(chan struct{})
+		w.brk.Behind("Lookup", func() {
+			if looked.Add(1) == int32(len(verdicts)) {
+				close(all)
+			}
+		})
+		w.brk.Before("Commit", func() { <-all })
 		var wg sync.WaitGroup
 		for j := range verdicts {
 			wg.Go(func() {

@@ -122,6 +122,7 @@ func (f facts) aligned(owner grasp.PubKey) error {
 	served := false
 	for _, s := range f.states(owner) {
 		if s.Shelf == grasp.Waiting && served {
+			coming = append(coming, s) // it moves nothing, and nothing is moved away from it
 			continue
 		}
 		served = served || s.Shelf == grasp.Served

@@ -23,7 +23,7 @@ func TestRandomSequences(t *testing.T) {
 		randomSequence(t, *seed)
 		return
 	}
-	n := uint64(60)
+	n := uint64(40)
 	if testing.Short() {
 		n = 10
 	}

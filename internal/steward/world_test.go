@@ -97,8 +97,8 @@ func (w *world) restart() {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	// The start phase is over when Run takes a tick; the sweep that follows is cut short.
-	w.brk.OnDue(cancel)
-	defer w.brk.OnDue(nil)
+	w.brk.Before("Due", cancel)
+	defer w.brk.Before("Due", nil)
 	tick := make(chan time.Time, 1)
 	tick <- w.clock.Now()
 	if err := w.s.Run(ctx, tick); err != nil {

@@ -25,14 +25,42 @@ type Breaker struct {
 	deadly bool   // and nothing that comes later happens or is answered
 	dead   bool
 	fired  bool
-	onDue  func()
+	before map[string]func()
+	behind map[string]func()
 }
 
-// OnDue has f called before every call of Due, which is how a sweep begins. nil ends that.
-func (b *Breaker) OnDue(f func()) {
+// Before has f called before every call of that name, such as "Due". nil ends that.
+func (b *Breaker) Before(name string, f func()) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.onDue = f
+	if b.before == nil {
+		b.before = make(map[string]func())
+	}
+	b.before[name] = f
+}
+
+// Behind has f called when a call of that name is over. nil ends that.
+func (b *Breaker) Behind(name string, f func()) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.behind == nil {
+		b.behind = make(map[string]func())
+	}
+	b.behind[name] = f
+}
+
+// watch returns what has to be called around a call.
+func (b *Breaker) watch(name string) (before, behind func()) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	before, behind = b.before[name], b.behind[name]
+	if before == nil {
+		before = func() {}
+	}
+	if behind == nil {
+		behind = func() {}
+	}
+	return before, behind
 }
 
 // ErrBroken is what a call returns that was made to fail.
@@ -92,6 +120,9 @@ func (b *Breaker) step(name string) (happens, fails bool) {
 
 func call[T any](b *Breaker, name string, f func() (T, error)) (T, error) {
 	var zero T
+	before, behind := b.watch(name)
+	before()
+	defer behind()
 	happens, fails := b.step(name)
 	if !happens {
 		return zero, ErrBroken
@@ -136,12 +167,6 @@ func (x *brokenLedger) Commit(ctx context.Context, c steward.Change) (steward.Re
 }
 
 func (x *brokenLedger) Due(ctx context.Context, now time.Time, limit int) (steward.Due, error) {
-	x.b.mu.Lock()
-	f := x.b.onDue
-	x.b.mu.Unlock()
-	if f != nil {
-		f()
-	}
 	return call(x.b, "Due", func() (steward.Due, error) { return x.l.Due(ctx, now, limit) })
 }
 
