@@ -307,4 +307,3 @@ func (w *world) String() string {
 	}
 	return out + "are complete\nplan: " + spellPlan(w.plan())
 }
-
