@@ -79,7 +79,7 @@ type Question struct {
 	Coordinate string   // kind:pubkey:d of a replaceable or addressable event, else ""
 	IDs        []string // values of e, E, q that look like ids
 	Addrs      []string // values of a, A, q that look like coordinates
-	Source     string   // address prefix; "" asks nothing about limits
+	Source     string   // address prefix; "" has none that is counted
 }
 
 // An Answer to a Question.

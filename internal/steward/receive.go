@@ -15,7 +15,7 @@ import (
 
 // Receive decides about an event whose id and signature are good, wherever it came from, and
 // keeps it if it may enter. raw is its canonical JSON; source is the address prefix it came from,
-// or "" for none that limits apply to. A *grasp.Refusal says no.
+// or "" for one without limits of its own. A *grasp.Refusal says no.
 //
 // When Receive returns without an error, the verdict is durable.
 func (s *Steward) Receive(ctx context.Context, ev *nostr.Event, raw []byte, source string) (grasp.Verdict, error) {

@@ -184,7 +184,7 @@ func (s *Store) SettledRefs(ctx context.Context, repo grasp.Addr) (grasp.Refs, e
 }
 
 // Lookup answers what the admission of one event depends on. With an empty Source nothing is
-// counted: no limits apply then.
+// counted by source: no such limit applies then.
 func (s *Store) Lookup(ctx context.Context, q steward.Question) (steward.Answer, error) {
 	var a steward.Answer
 	err := s.read(ctx, "store: lookup", func(ctx context.Context, r *reader) error {
@@ -211,16 +211,18 @@ func (s *Store) Lookup(ctx context.Context, q steward.Question) (steward.Answer,
 				return err
 			}
 		}
-		if a.Related, err = r.related(ctx, q, id, s.cfg.Now().Unix()); err != nil || q.Source == "" {
+		if a.Related, err = r.related(ctx, q, id, s.cfg.Now().Unix()); err != nil {
 			return err
 		}
 		if _, err := r.row(`SELECT count(*) FROM events INDEXED BY events_waiting
 			WHERE pubkey = ?1 AND shelf = 1`, []any{author[:]}, &a.WaitingByAuthor); err != nil {
 			return err
 		}
-		if _, err := r.row(`SELECT count(*) FROM events INDEXED BY events_source
-			WHERE source = ?1 AND shelf = 1`, []any{q.Source}, &a.WaitingBySource); err != nil {
-			return err
+		if q.Source != "" {
+			if _, err := r.row(`SELECT count(*) FROM events INDEXED BY events_source
+				WHERE source = ?1 AND shelf = 1`, []any{q.Source}, &a.WaitingBySource); err != nil {
+				return err
+			}
 		}
 		a.WaitingInAll = int(s.waiting.Load())
 		return nil

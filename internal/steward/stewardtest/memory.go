@@ -147,14 +147,12 @@ func (m *Memory) Lookup(ctx context.Context, q steward.Question) (steward.Answer
 	}
 	for _, h := range m.events {
 		if h.Shelf == grasp.Waiting {
-			if q.Source != "" {
-				a.WaitingInAll++
-				if h.Event.PubKey == string(q.Author) {
-					a.WaitingByAuthor++
-				}
-				if h.Source == q.Source {
-					a.WaitingBySource++
-				}
+			a.WaitingInAll++
+			if h.Event.PubKey == string(q.Author) {
+				a.WaitingByAuthor++
+			}
+			if q.Source != "" && h.Source == q.Source {
+				a.WaitingBySource++
 			}
 			continue
 		}
