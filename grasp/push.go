@@ -181,6 +181,11 @@ func (v View) grantingState(repo Addr, now Refs, changes Refs, order []RefChange
 	if len(candidates) == 0 {
 		r := refuse("G01-503", Blocked, "no repository state event authorises this push; publish kind 30618 first")
 		r.Hint = "sign a state with ngit push, nak git push or gitroost push; plain git cannot"
+		for _, u := range order {
+			if isPullBranch(u.Ref) {
+				r.Hint = pullBranchHint
+			}
+		}
 		return State{}, false, r
 	}
 	for _, s := range candidates {
@@ -293,8 +298,13 @@ func offence(s *State, u RefChange) *Refusal {
 		r.Text = fmt.Sprintf("%s: signed state %s does not name it, %s", u.Ref, s.ID.Short(), what)
 	}
 	r.Hint = "publish a new state event (kind 30618), then push again"
-	if strings.HasPrefix(string(u.Ref), headsPrefix+"pr/") { // G01-508
-		r.Hint = "pull requests travel over Nostr: use ngit, or push to refs/nostr/<event-id>"
+	if isPullBranch(u.Ref) {
+		r.Hint = pullBranchHint
 	}
 	return r
 }
+
+const pullBranchHint = "pull requests travel over Nostr: use ngit, or push to refs/nostr/<event-id>"
+
+// isPullBranch reports whether ref is how some clients call a pull request (G01-508).
+func isPullBranch(ref RefName) bool { return strings.HasPrefix(string(ref), headsPrefix+"pr/") }
