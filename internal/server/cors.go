@@ -58,23 +58,33 @@ type corsConn struct{ *net.TCPConn }
 
 var (
 	bareError   = []byte("HTTP/1.1 ")
-	bareEnd     = []byte("\r\nConnection: close\r\n\r\n")
+	headEnd     = []byte("\r\n\r\n")
+	lineEnd     = []byte("\r\n")
+	closing     = []byte("\r\nConnection: close")
 	corsMarker  = []byte("Access-Control-Allow-Origin")
 	corsHeaders = []byte("\r\nAccess-Control-Allow-Origin: *" +
 		"\r\nAccess-Control-Allow-Methods: " + allowMethods +
 		"\r\nAccess-Control-Allow-Headers: " + allowHeaders)
+	badRequest = []byte("HTTP/1.1 400 Bad Request")
 )
 
+// Write passes b on. An answer that net/http made by itself comes in one piece, closes the
+// connection and has none of our headers; it gets them here. What it calls a 5xx, a protocol or a
+// transfer coding that it does not know, is a fault of the request (H-110).
 func (c *corsConn) Write(b []byte) (int, error) {
 	if len(b) > 512 || !bytes.HasPrefix(b, bareError) || (b[9] != '4' && b[9] != '5') || bytes.Contains(b, corsMarker) {
 		return c.TCPConn.Write(b)
 	}
-	i := bytes.Index(b, bareEnd)
-	if i < 0 {
+	head, body, ok := bytes.Cut(b, headEnd)
+	if !ok || !bytes.Contains(head, closing) {
 		return c.TCPConn.Write(b)
 	}
-	out := make([]byte, 0, len(b)+len(corsHeaders))
-	out = append(append(append(out, b[:i]...), corsHeaders...), b[i:]...)
+	if b[9] == '5' {
+		_, rest, _ := bytes.Cut(head, lineEnd)
+		head = bytes.Join([][]byte{badRequest, rest}, lineEnd)
+	}
+	out := make([]byte, 0, len(b)+len(corsHeaders)+len(badRequest))
+	out = append(append(append(append(out, head...), corsHeaders...), headEnd...), body...)
 	if _, err := c.TCPConn.Write(out); err != nil {
 		return 0, err
 	}

@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"net/http"
 	"runtime/debug"
+	"strconv"
 	"strings"
 
 	"github.com/go-chi/chi/v5"
@@ -16,7 +17,8 @@ import (
 // front decides which door a request goes to (H-101). It looks at the escaped path, so that an
 // escaped slash is never a separator.
 type front struct {
-	git      http.Handler // below a repository
+	git      *githttp.Handler       // below a repository
+	here     func(host string) bool // whether host[:port] is this server
 	relay    *relay.Relay
 	pages    pages
 	operator http.Handler // fixed paths
@@ -31,6 +33,12 @@ type pages interface {
 }
 
 func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.URL.Host != "" && !f.here(r.URL.Host) {
+		// A proxy's request for somebody else (hardening §3). Only this form of a request names its
+		// host in a way that no proxy in front of us makes up.
+		http.Error(w, "this server does not speak for "+strconv.Quote(r.URL.Host), http.StatusMisdirectedRequest)
+		return
+	}
 	path := r.URL.EscapedPath()
 	if repo, sub, ok := githttp.ParsePath(path); ok {
 		if sub == "" {
@@ -46,7 +54,24 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		f.root(w, r)
 		return
 	}
+	if f.git.Match(path) {
+		f.git.ServeHTTP(w, r) // 404 in words that git shows
+		return
+	}
 	f.operator.ServeHTTP(w, r)
+}
+
+// ours returns a function that knows the authorities of this server.
+func ours(authorities []string) func(host string) bool {
+	plain := func(host string) string {
+		host = strings.ToLower(host)
+		return strings.TrimSuffix(strings.TrimSuffix(host, ":80"), ":443")
+	}
+	known := make(map[string]bool, len(authorities))
+	for _, a := range authorities {
+		known[plain(a)] = true
+	}
+	return func(host string) bool { return known[plain(host)] }
 }
 
 // root is the relay, its document, and the landing page: one path, told apart by what is asked for.

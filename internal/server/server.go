@@ -172,7 +172,7 @@ func (s *Server) build() error {
 	}, source{s}, s.log.With("room", "web"))
 
 	root := &front{
-		git: door, relay: s.relay, pages: pages, log: s.log,
+		git: door, here: ours(cfg.Authorities(bound)), relay: s.relay, pages: pages, log: s.log,
 		operator: operatorRoutes(pages.Static, pages.Robots, s.health, pages.NotFound),
 	}
 	s.http = &http.Server{
@@ -181,6 +181,8 @@ func (s *Server) build() error {
 		IdleTimeout:       lim.Keepalive,
 		MaxHeaderBytes:    int(lim.Header),
 		ErrorLog:          slog.NewLogLogger(s.log.With("room", "http").Handler(), slog.LevelDebug),
+		// OPTIONS * is a request like any other (C-04).
+		DisableGeneralOptionsHandler: true,
 	}
 	if s.admin != nil {
 		s.adminSrv = &http.Server{Handler: s.metrics(door), ReadHeaderTimeout: lim.HeaderTimeout, IdleTimeout: lim.Keepalive}
