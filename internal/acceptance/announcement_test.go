@@ -564,3 +564,32 @@ func TestAnnouncementStatusByStranger(t *testing.T) {
 	c.Accepted(ev)
 	c.Accepted(housetest.NewKey(t).Sign(1632, 0, "", nostr.Tag{"e", ev.ID, "", "root"}, nostr.Tag{"p", owner.Pub}))
 }
+
+// check 120, N-036: an announcement that has expired counts as deleted, and its data as set aside.
+func TestAnnouncementExpires(t *testing.T) {
+	t.Parallel()
+	h, c, owner, w, at := settled(t)
+	repo, oid := h.Repo(owner, "tool"), w.Git("rev-parse", "main")
+	end := h.Clock.Now().Add(time.Minute).Unix()
+	brief := h.Announcement(owner, "tool", at+1, nostr.Tag{"expiration", fmt.Sprint(end)})
+	c.Accepted(brief)
+	h.Clock.Advance(61 * time.Second)
+	c.Hides(brief)
+	h.Sweep()
+	h.Gone(repo)
+	c.Refused(brief, "invalid: event has expired")
+	c.Must(h.Announcement(owner, "tool", at+2))
+	housetest.Refs(t, repo, "main="+oid)
+}
+
+// check 146, G01-115: the owner who is a maintainer of another repository stays with that one.
+func TestAnnouncementIsWithdrawnByMaintainer(t *testing.T) {
+	t.Parallel()
+	h, c, owner, _, at := settled(t)
+	m1 := housetest.NewKey(t)
+	c.Accepted(h.Announcement(owner, "tool", at+1, housetest.Maintainers(m1)))
+	c.Held(h.Announcement(m1, "tool", at))
+	ev := foreign(m1, "tool", at+1)
+	c.Accepted(ev)
+	h.Gone(h.Repo(m1, "tool"))
+}
