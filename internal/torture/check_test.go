@@ -133,6 +133,9 @@ func (r *run) stored(ctx context.Context, st *store.Store, t *team, rec *record)
 		r.fault("I1: %s: event %s of kind %d is stored although its deletion was confirmed", t.id, rec.ev.ID, rec.ev.Kind)
 	case here && rec.acked && rec.said == "" && e.Shelf != grasp.Served:
 		r.fault("I1: %s: event %s of kind %d was served and now is %v", t.id, rec.ev.ID, rec.ev.Kind, e.Shelf)
+	case here && rec.acked && rec.ev.Kind == grasp.KindState && e.Shelf == grasp.Waiting &&
+		(e.Deadline.Before(rec.asked.Add(waits)) || e.Deadline.After(rec.heard.Add(waits))):
+		r.fault("G5: %s: state %s waits until %v; it came between %v and %v", t.id, rec.ev.ID, e.Deadline, rec.asked, rec.heard)
 	case !here && rec.acked && rec.gone == never && !t.superseded(rec.ev) && t.deleted == never:
 		r.fault("I1: %s: event %s of kind %d, confirmed with %q, is lost", t.id, rec.ev.ID, rec.ev.Kind, rec.said)
 	}
@@ -495,17 +498,12 @@ func (r *run) unfinished() []string {
 
 // checkProcesses makes sure that nothing of the old server runs any more (I8).
 func (r *run) checkProcesses() {
-	var found []string
-	first := true
+	var found map[int]string
 	if until(recovery, func() bool {
 		found = r.srv.strays()
-		if first && len(found) > 0 {
-			r.count(func(s *stats) { s.orphans += len(found) })
-		}
-		first = false
 		return len(found) == 0
 	}) {
 		return
 	}
-	r.fault("I8: these processes have no owner: %s", strings.Join(found, "; "))
+	r.fault("I8: these processes have no owner: %v", found)
 }

@@ -55,7 +55,7 @@ func (v *visitor) publish(rec *record) bool {
 		}
 		return false
 	}
-	rec.acked, rec.said = true, a.Message
+	rec.acked, rec.said, rec.heard = true, a.Message, time.Now()
 	v.r.count(func(s *stats) { s.events++ })
 	return true
 }

@@ -134,7 +134,9 @@ type record struct {
 	ev    *nostr.Event
 	acked bool   // OK true came
 	said  string // with this text
-	gone  answer // whether a deletion of it was confirmed
+	asked time.Time
+	heard time.Time // when it came
+	gone  answer    // whether a deletion of it was confirmed
 	by    *nostr.Event
 }
 
@@ -269,7 +271,7 @@ func (t *team) fresh() (grasp.OID, bool) {
 
 // note remembers an event that is about to be published.
 func (t *team) note(ev *nostr.Event) *record {
-	rec := &record{ev: ev}
+	rec := &record{ev: ev, asked: time.Now()}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.records = append(t.records, rec)

@@ -70,6 +70,9 @@ type server struct {
 	dying atomic.Bool
 }
 
+// waits is how long the server keeps what waits: longer than any run.
+const waits = 24 * time.Hour
+
 func newServer(t testing.TB, dir string) *server {
 	t.Helper()
 	return &server{
@@ -77,7 +80,7 @@ func newServer(t testing.TB, dir string) *server {
 		args: []string{
 			"--limits.events-per-minute=100000", "--limits.event-burst=100000", "--limits.new-repos=100000",
 			"--limits.waiting-per-key=50000", "--limits.waiting-per-address=50000",
-			"--git.serving=32", "--git.receiving=32", "--purgatory.ttl=24h", "--purgatory.orphan-ttl=24h",
+			"--git.serving=32", "--git.receiving=32", "--purgatory.ttl=" + waits.String(), "--purgatory.orphan-ttl=24h",
 		},
 	}
 }
@@ -265,8 +268,23 @@ func descendants(pid int) []int {
 	return out
 }
 
-// strays returns the processes that work in the data folder and do not belong to the server.
-func (s *server) strays() []string {
+// orphan kills the server and leaves its children behind, asleep until wake is called.
+func (s *server) orphan() (wake func(), n int) {
+	left := descendants(s.pid())
+	for _, p := range left {
+		syscall.Kill(p, syscall.SIGSTOP)
+	}
+	s.kill(false)
+	return func() {
+		for _, p := range left {
+			syscall.Kill(p, syscall.SIGCONT)
+		}
+	}, len(left)
+}
+
+// strays returns the processes that work in the data folder and do not belong to the server, with
+// their command lines.
+func (s *server) strays() map[int]string {
 	own := map[int]bool{}
 	if s.cmd != nil && !s.gone() {
 		own[s.pid()] = true
@@ -275,14 +293,14 @@ func (s *server) strays() []string {
 		}
 	}
 	data, _ := filepath.EvalSymlinks(s.data)
-	var out []string
+	out := map[int]string{}
 	for p := range parents() {
 		dir, err := os.Readlink(fmt.Sprintf("/proc/%d/cwd", p))
 		if err != nil || own[p] || dir != data && !strings.HasPrefix(dir, data+"/") {
 			continue
 		}
 		words, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", p))
-		out = append(out, fmt.Sprintf("%d: %s", p, bytes.ReplaceAll(words, []byte{0}, []byte{' '})))
+		out[p] = string(bytes.ReplaceAll(words, []byte{0}, []byte{' '}))
 	}
 	return out
 }

@@ -29,6 +29,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -66,7 +67,7 @@ type stats struct {
 	pushes, events    int // confirmed
 	cutOff            int // operations that a kill or stop interrupted
 	cutDone           int // of those of maintainers: found to have happened
-	orphans           int // processes that outlived the server for a moment
+	orphans           int // processes that outlived the server
 	slowestRecovery   time.Duration
 	slowestStop       time.Duration
 	refused, clones   int
@@ -90,6 +91,9 @@ func newRun(t *testing.T) *run {
 	t.Cleanup(func() {
 		if r.srv != nil {
 			r.srv.kill(true)
+			for p := range r.srv.strays() {
+				syscall.Kill(p, syscall.SIGKILL)
+			}
 		}
 		if t.Failed() {
 			t.Logf("seed %d; data and log are kept in %s", r.seed, dir)
