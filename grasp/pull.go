@@ -31,6 +31,10 @@ func ParsePull(ev *nostr.Event) (Pull, error) {
 					p.Repos = append(p.Repos, a)
 				}
 			}
+		case "E":
+			if id, ok := ParseEventID(t[1]); ok && p.Root == "" && ev.Kind == KindPullUpdate {
+				p.Root = id
+			}
 		case "clone":
 			for _, u := range t[1:] {
 				if u != "" {
@@ -38,6 +42,9 @@ func ParsePull(ev *nostr.Event) (Pull, error) {
 				}
 			}
 		}
+	}
+	if len(p.Repos) > 0 {
+		p.Root = ""
 	}
 	switch {
 	case !have:

@@ -51,6 +51,10 @@ type Pull struct {
 	Tip   OID      // the first c tag; "" if it is a SHA-256 id, which no repository here can satisfy
 	Repos []Addr   // what its a tags name
 	Clone []string // its clone URLs
+
+	// Root is the pull request that an update without a tags belongs to, by its E tag; "" if
+	// there is none. What that one names, the update concerns too (G01-709).
+	Root EventID
 }
 
 // A Hosting says how a repository lives here. The zero value: it does not.

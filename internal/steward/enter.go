@@ -84,7 +84,7 @@ func (s *Steward) identify(ctx context.Context, view *grasp.View, id grasp.Event
 		return fault.Wrap("steward: enter", err)
 	}
 	if e.Event.Kind == grasp.KindPull || e.Event.Kind == grasp.KindPullUpdate {
-		if p, err := grasp.ParsePull(e.Event); err == nil {
+		if p, err := s.pull(ctx, e.Event); err == nil {
 			p.Shelf = e.Shelf
 			view.Pulls[id] = p
 			return nil

@@ -6,6 +6,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/nbd-wtf/go-nostr"
+
 	"github.com/gitroost/gitroost/grasp"
 	"github.com/gitroost/gitroost/internal/fault"
 )
@@ -22,7 +24,7 @@ type known struct {
 
 // parse turns facts into what the rules are asked with. Events that no longer parse are left out:
 // they were stored by an older program, and say nothing that this one understands.
-func (s *Steward) parse(id string, f Facts) *known {
+func (s *Steward) parse(ctx context.Context, id string, f Facts) *known {
 	k := &known{
 		view: grasp.View{
 			ID:            id,
@@ -44,7 +46,7 @@ func (s *Steward) parse(id string, f Facts) *known {
 		if e.Event.Kind == grasp.KindAnnouncement {
 			k.voices[grasp.PubKey(e.Event.PubKey)] = struct{}{}
 		}
-		if !s.add(k, e) {
+		if !s.add(ctx, k, e) {
 			s.log.Warn("stored event no longer parses", "event", e.Event.ID, "repo", id)
 		}
 	}
@@ -52,7 +54,7 @@ func (s *Steward) parse(id string, f Facts) *known {
 }
 
 // add puts one event into k, which must not have been handed out yet.
-func (s *Steward) add(k *known, e Entry) bool {
+func (s *Steward) add(ctx context.Context, k *known, e Entry) bool {
 	id := grasp.EventID(e.Event.ID)
 	switch e.Event.Kind {
 	case grasp.KindAnnouncement:
@@ -73,7 +75,7 @@ func (s *Steward) add(k *known, e Entry) bool {
 		st.Shelf = e.Shelf
 		k.view.States[st.Author] = append(k.view.States[st.Author], st)
 	case grasp.KindPull, grasp.KindPullUpdate:
-		p, err := grasp.ParsePull(e.Event)
+		p, err := s.pull(ctx, e.Event)
 		if err != nil {
 			return false
 		}
@@ -86,8 +88,28 @@ func (s *Steward) add(k *known, e Entry) bool {
 	return true
 }
 
+// pull parses a pull request. An update that names no repository is about those of the pull
+// request that it belongs to (G01-709).
+func (s *Steward) pull(ctx context.Context, ev *nostr.Event) (grasp.Pull, error) {
+	p, err := grasp.ParsePull(ev)
+	if err != nil || p.Root == "" {
+		return p, err
+	}
+	root, err := s.ledger.Event(ctx, p.Root)
+	if fault.Is(err, fault.NotFound) {
+		return p, nil
+	}
+	if err != nil {
+		return p, fault.Wrap("steward: pull request", err)
+	}
+	if of, err := grasp.ParsePull(root.Event); err == nil && root.Event.Kind == grasp.KindPull {
+		p.Repos = of.Repos
+	}
+	return p, nil
+}
+
 // with returns a copy of k that also knows e and, if it is set, repo.
-func (s *Steward) with(k *known, e Entry, repo *Repo) *known {
+func (s *Steward) with(ctx context.Context, k *known, e Entry, repo *Repo) *known {
 	c := &known{view: k.view, entries: maps.Clone(k.entries), repos: maps.Clone(k.repos), orphans: k.orphans, voices: k.voices}
 	c.view.Announcements = maps.Clone(k.view.Announcements)
 	c.view.States = maps.Clone(k.view.States)
@@ -100,7 +122,7 @@ func (s *Steward) with(k *known, e Entry, repo *Repo) *known {
 		c.repos[repo.Addr.Owner] = *repo
 		c.view.Hosted[repo.Addr.Owner] = repo.Hosting
 	}
-	s.add(c, e)
+	s.add(ctx, c, e)
 	return c
 }
 
@@ -113,7 +135,7 @@ func (s *Steward) load(ctx context.Context, id string) (*known, error) {
 	if err != nil {
 		return nil, fault.Wrap("steward: load", err)
 	}
-	k := s.parse(id, f)
+	k := s.parse(ctx, id, f)
 	s.known.put(id, k, k.weight())
 	return k, nil
 }

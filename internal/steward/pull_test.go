@@ -234,6 +234,24 @@ func TestPullUpdate(t *testing.T) {
 	w.ok()
 }
 
+// G01-709, check 212: an update that names only its pull request is about the same repositories,
+// also for the next process.
+func TestPullUpdateByRoot(t *testing.T) {
+	w := newWorld(t)
+	w.live(demo)
+	pr := st.Pull(bob, 2, p1.ID, demo)
+	w.keeps(pr)
+	w.pushes(demo, w.set(demo, pullRef(pr), p1))
+	up := st.Event(bob, grasp.KindPullUpdate, 3, "", nostr.Tag{"E", pr.ID}, nostr.Tag{"c", string(p2.ID)})
+	w.keeps(up)
+	w.restart()
+	w.refusesPush(demo, "G01-702", "must be", w.set(demo, pullRef(up), p1))
+	w.pushes(demo, w.set(demo, pullRef(up), p2))
+	w.wantShelf(grasp.Served, pr, up)
+	w.wantRef(demo, pullRef(pr), p1)
+	w.ok()
+}
+
 // G01-402: a pull request that nobody pushes is let go, with what a wrong push left.
 func TestPullExpires(t *testing.T) {
 	w := newWorld(t)

@@ -285,7 +285,7 @@ func (s *Steward) receiveState(ctx context.Context, e *Entry, ans Answer) (grasp
 // receivePull takes an event of kind 1618 or 1619. It may concern several identifiers; each is
 // settled in turn, and the first that has the commit releases it.
 func (s *Steward) receivePull(ctx context.Context, e *Entry, ans Answer) (grasp.Verdict, news, error) {
-	p, err := grasp.ParsePull(e.Event)
+	p, err := s.pull(ctx, e.Event)
 	if err != nil {
 		return 0, news{}, err
 	}

@@ -102,7 +102,7 @@ func (s *Steward) settleNow(ctx context.Context, id string, arr *arrival, push *
 	var k *known
 	var err error
 	if arr != nil {
-		k = s.with(arr.known, *arr.entry, arr.repo)
+		k = s.with(ctx, arr.known, *arr.entry, arr.repo)
 	} else if k, err = s.inhabited(ctx, id); err != nil {
 		return news{}, err
 	}

@@ -170,6 +170,9 @@ func (w *world) tell(from *steward.Steward, ev *nostr.Event, raw []byte) {
 			w.fail("told of a pull request that does not parse: %v", err)
 			return
 		}
+		if len(p.Repos) == 0 {
+			return // an update by its root alone; its own test looks at the ref
+		}
 		if slices.ContainsFunc(p.Repos, func(a grasp.Addr) bool { return a.ID != p.Repos[0].ID }) {
 			return // somebody else may be settling the other identifier
 		}

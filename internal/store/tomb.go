@@ -26,6 +26,13 @@ func (a *applier) bury(t *tomb, put *row) error {
 		if put != nil && seq == put.seq {
 			continue
 		}
+		if t.what == tombVanish {
+			// Nobody could name these before; a crash must not leave them as they are.
+			if err := a.exec(a.ctx, `INSERT OR IGNORE INTO unsettled (identifier)
+				SELECT identifier FROM subjects WHERE event = ?1`, seq); err != nil {
+				return err
+			}
+		}
 		if err := a.removeBySeq(seq); err != nil {
 			return err
 		}

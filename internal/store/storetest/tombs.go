@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"context"
+	"slices"
 	"strings"
 
 	"github.com/nbd-wtf/go-nostr"
@@ -138,6 +139,10 @@ func vanish(b *bench) {
 		b.refused(ev)
 	}
 	equal(b, "view", b.viewIDs("demo"), nil)
+	marked, err := b.Unsettled(context.Background())
+	if err != nil || !slices.Contains(marked, "demo") {
+		b.Errorf("unsettled: %v, %v; want demo, whose events are gone", marked, err)
+	}
 	// Not undone by anything earlier, and a later request takes the earlier one with it.
 	b.commit(steward.Change{Tombs: []steward.Tomb{{By: Key(1), Vanish: true, Until: 10}}})
 	b.refused(before[2])
