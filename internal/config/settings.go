@@ -102,7 +102,7 @@ func (c *Config) settings() []Setting {
 			"Events in one answer, whatever a filter asks for. Clients expect at least 500."),
 		count(&l.EventsPerMinute, "limits.events_per_minute", "120", 1, 100000,
 			"Events that one connection may publish in a minute, in the long run."),
-		count(&l.EventBurst, "limits.event_burst", "60", 1, 100000,
+		count(&l.EventBurst, "limits.event_burst", "120", 1, 100000,
 			"Events that one connection may publish at once."),
 		count(&l.Connections, "limits.connections", "2000", 1, 1000000,
 			"Open WebSockets in all. Each needs a file descriptor."),
