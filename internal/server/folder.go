@@ -23,5 +23,9 @@ func lockFolder(path string) (unlock func(), err error) {
 		}
 		return nil, fault.Errorf(fault.Invalid, "server: data folder", "cannot lock %s: %v", path, err)
 	}
-	return func() { f.Close() }, nil
+	return func() {
+		// Closing is not enough: a child between fork and exec still has the descriptor.
+		_ = unix.Flock(int(f.Fd()), unix.LOCK_UN)
+		f.Close()
+	}, nil
 }
