@@ -1,9 +1,18 @@
 package torture_test
 
 import (
+	"context"
 	"fmt"
+	"io"
+	"net"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/gitroost/gitroost/grasp"
 )
 
 // longestStop is how long a stop may take (G6).
@@ -56,4 +65,103 @@ func (s *scene) strict() {
 		}
 		t.pushCut = false
 	}
+}
+
+// A push that does not end holds up the end of the server only as long as is set, and is cleanly
+// absent then: no ref, no pack, no process. Sent again to the next server it is accepted (G6).
+func TestStopCutsOff(t *testing.T) {
+	r := newRun(t)
+	const shutdown = 2 * time.Second
+	r.srv.args = append(r.srv.args, "--shutdown="+shutdown.String())
+	r.srv.start()
+	alice := r.person("alice")
+	tm := &team{id: "slow", owners: []*person{alice}, members: []*person{alice}, at: time.Now().Unix() - 1000, announced: map[grasp.PubKey]*record{}}
+	v := r.visitor("slow")
+	defer v.close()
+	dir := filepath.Join(r.dir, "source")
+	tip := incompressible(t, dir, 8<<20, r.rand("source"))
+	if !tm.announce(v) || !v.publish(tm.note(tm.state(alice, grasp.Refs{"refs/heads/main": tip}, "refs/heads/main"))) {
+		r.settleFaults("preparation")
+		t.FailNow()
+	}
+	to := tm.addr(alice)
+	via, stalled := stall(t, r.srv.addr, 3<<20)
+	ended := make(chan string, 1)
+	go func() {
+		url := strings.Replace(r.srv.repo(to), r.srv.addr, via, 1)
+		out, err := git(context.Background(), dir, nil, "push", url, string(tip)+":refs/heads/main")
+		if err == nil {
+			out = "accepted\n" + out
+		}
+		ended <- out
+	}()
+	<-stalled
+	if took, err := r.srv.stop(longestStop); err != nil || took < shutdown/2 || took > shutdown+5*time.Second {
+		t.Errorf("the stop took %v: %v; a push was under way and had %v", took, err, shutdown)
+	}
+	if out := <-ended; strings.HasPrefix(out, "accepted") {
+		t.Error(out)
+	}
+	if left := r.srv.strays(); len(left) > 0 {
+		t.Errorf("I8: the server has ended and these have not: %v", left)
+	}
+	r.srv.start()
+	if a, err := r.srv.advert(to); err != nil || a.status != 200 || len(a.refs) > 0 {
+		t.Errorf("after the restart: %+v, %v", a, err)
+	}
+	r.checkFiles()
+	if !v.push(dir, r.srv.repo(to), string(tip)+":refs/heads/main") {
+		t.Error("the second push failed")
+	}
+	if a, err := r.srv.advert(to); err != nil || a.refs["refs/heads/main"] != tip {
+		t.Errorf("after the second push: %+v, %v", a, err)
+	}
+	r.settleFaults("at the end")
+}
+
+// stall passes connections on to addr. After limit bytes from the visitors, in all, it takes no
+// more from them; then stalled is closed.
+func stall(t *testing.T, addr string, limit int64) (via string, stalled <-chan struct{}) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	full := make(chan struct{})
+	once := sync.OnceFunc(func() { close(full) })
+	var passed atomic.Int64
+	t.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			in, err := l.Accept()
+			if err != nil {
+				return
+			}
+			out, err := net.Dial("tcp", addr)
+			if err != nil {
+				in.Close()
+				continue
+			}
+			go func() {
+				io.Copy(in, out)
+				in.Close()
+			}()
+			go func() {
+				buf := make([]byte, 32<<10)
+				for passed.Load() < limit {
+					n, err := in.Read(buf)
+					if n > 0 {
+						out.Write(buf[:n])
+						passed.Add(int64(n))
+					}
+					if err != nil {
+						out.Close()
+						return
+					}
+				}
+				once()
+			}()
+		}
+	}()
+	return l.Addr().String(), full
 }
