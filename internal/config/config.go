@@ -67,8 +67,11 @@ type Purgatory struct {
 	OrphanTTL time.Duration // G01-707
 }
 
-// Repos says how long repositories outlive their announcement.
+// Repos says which repositories are taken, and how long they outlive their announcement.
 type Repos struct {
+	Allow []string // patterns; if there are any, nothing else is taken (G01-109)
+	Deny  []string // patterns; they beat Allow
+
 	WithdrawnGrace time.Duration // G01-115
 	DeletedGrace   time.Duration // G01-902
 }
@@ -118,6 +121,20 @@ func Default() Config {
 		}
 	}
 	return c
+}
+
+// Curation is Repos.Allow and Repos.Deny in the words of the rules.
+func (c Config) Curation() grasp.Curation {
+	parse := func(list []string) []grasp.Pattern {
+		out := make([]grasp.Pattern, 0, len(list))
+		for _, s := range list {
+			if p, err := grasp.ParsePattern(s); err == nil { // checked when it was set
+				out = append(out, p)
+			}
+		}
+		return out
+	}
+	return grasp.Curation{Allow: parse(c.Repos.Allow), Deny: parse(c.Repos.Deny)}
 }
 
 // Public returns the URL by which people reach this server, without a trailing slash. bound is

@@ -315,6 +315,17 @@ func hostport(s string) (string, error) {
 	return s, nil
 }
 
+// pattern accepts what names repositories in a list of an operator.
+func pattern(s string) (string, error) {
+	if s == "" {
+		return "", nil
+	}
+	if _, err := grasp.ParsePattern(s); err != nil {
+		return "", fmt.Errorf("%s %w", quoted(s), err)
+	}
+	return s, nil
+}
+
 // authority accepts host[:port] with or without http:// or https://, and gives a name of another
 // script in its ASCII form, which is how it will arrive.
 func authority(s string) (string, error) {

@@ -79,6 +79,10 @@ func (c *Config) settings() []Setting {
 		duration(&c.Purgatory.OrphanTTL, "purgatory.orphan_ttl", "20m", time.Minute, day,
 			"How long a ref under refs/nostr/ waits for its event before it is removed."),
 
+		texts(&c.Repos.Allow, "repos.allow", pattern,
+			"Which repositories are taken: npub1…, npub1…/identifier or identifier. Left empty all are; otherwise nothing else is, and the NIP-11 document says so."),
+		texts(&c.Repos.Deny, "repos.deny", pattern,
+			"Which repositories are never taken, in the same three forms. It beats repos.allow."),
 		duration(&c.Repos.WithdrawnGrace, "repos.withdrawn_grace", "30d", 0, 3650*day,
 			"How long a repository can still be read after its owner stopped naming this server."),
 		duration(&c.Repos.DeletedGrace, "repos.deleted_grace", "90d", 0, 3650*day,

@@ -128,7 +128,7 @@ func (s *Server) build() error {
 		return fault.Errorf(fault.Invalid, "server: domain", "%v", err)
 	}
 	s.steward = steward.New(steward.Config{
-		Site: site, Now: s.now,
+		Site: site, Now: s.now, Curation: cfg.Curation(),
 		Tell:           func(ev *nostr.Event, raw []byte) { s.relay.Publish(ev, raw) },
 		Participates:   s.participates,
 		WaitTTL:        cfg.Purgatory.TTL,
@@ -152,6 +152,7 @@ func (s *Server) build() error {
 		Info: relay.Info{
 			Name: cfg.Name, Description: cfg.Description, PubKey: cmp.Or(cfg.Owner, s.self), Self: s.self, Contact: cfg.Contact,
 			Icon: cfg.Icon, Version: Version(), NIPs: []int{9, 34, 40, 62}, Grasps: []string{"GRASP-01"},
+			Criteria: criteria(cfg), Curation: curation(cfg),
 		},
 		MaxConnections: lim.Connections, MaxPerPrefix: lim.AddressConns,
 		MaxMessage: int(lim.Message), MaxStateEvent: int(lim.StateEvent), MaxEvent: int(lim.Event),
@@ -323,7 +324,30 @@ func relayURLs(public string, authorities []string) []string {
 	return out
 }
 
+// criteria says in one sentence what is taken (N-025).
+func criteria(cfg config.Config) string {
+	switch {
+	case len(cfg.Repos.Allow) > 0:
+		return "Only repositories on the operator's list."
+	case len(cfg.Repos.Deny) > 0:
+		return "Any repository that is not on the operator's list of those refused."
+	}
+	return "None"
+}
+
+// curation is there only where the operator chooses (N-026).
+func curation(cfg config.Config) string {
+	if c := criteria(cfg); c != "None" {
+		return c
+	}
+	return ""
+}
+
 func admission(cfg config.Config) string {
+	if len(cfg.Repos.Allow) > 0 {
+		return fmt.Sprintf("The operator decides whose repositories are taken; a push is accepted when a maintainer has signed what it moves. One push may carry %s.",
+			config.Size(cfg.Limits.MaxPush))
+	}
 	return fmt.Sprintf("Anyone may announce repositories here; a push is accepted when a maintainer has signed what it moves. One push may carry %s.",
 		config.Size(cfg.Limits.MaxPush))
 }

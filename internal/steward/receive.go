@@ -207,6 +207,11 @@ func (s *Steward) receiveAnnouncement(ctx context.Context, e *Entry, ans Answer)
 		}
 		return 0, news{}, err
 	}
+	if adm.Hosting == grasp.Live {
+		if err := s.cfg.Curation.Check(a.Addr); err != nil {
+			return 0, news{}, err
+		}
+	}
 	was := k.view.Hosted[a.Addr.Owner]
 	if adm.Shelf == grasp.Waiting {
 		if prior, ok := k.view.Announcements[a.Addr.Owner]; !ok || prior.Shelf != grasp.Waiting {

@@ -27,8 +27,9 @@ import (
 
 // Config is what an operator may set about the desk. Zero values mean the defaults named here.
 type Config struct {
-	Site grasp.Site
-	Now  func() time.Time // required
+	Site     grasp.Site
+	Now      func() time.Time // required
+	Curation grasp.Curation   // which repositories the operator wants; all
 
 	// Tell hands an event that has just become visible, or is ephemeral, to those who listen.
 	// It is called in the order in which events become visible, and must not block.
