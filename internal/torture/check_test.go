@@ -5,14 +5,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -26,61 +24,6 @@ import (
 
 // recovery is how long a server may take, from its start, until events, refs and files agree (G4).
 const recovery = 10 * time.Second
-
-// An advert is what a repository says of itself.
-type advert struct {
-	status int
-	refs   grasp.Refs // branches and tags
-	pulls  grasp.Refs
-	head   grasp.RefName
-}
-
-// advert asks a repository what it has, in protocol 0.
-func (s *server) advert(a grasp.Addr) (advert, error) {
-	resp, err := httpClient.Get(s.repo(a) + "/info/refs?service=git-upload-pack")
-	if err != nil {
-		return advert{}, err
-	}
-	defer resp.Body.Close()
-	b, err := io.ReadAll(resp.Body)
-	if err != nil {
-		return advert{}, err
-	}
-	out := advert{status: resp.StatusCode, refs: grasp.Refs{}, pulls: grasp.Refs{}}
-	if resp.StatusCode != http.StatusOK {
-		return out, nil
-	}
-	for len(b) >= 4 {
-		n, err := strconv.ParseUint(string(b[:4]), 16, 16)
-		if err != nil || n > uint64(len(b)) {
-			return out, fmt.Errorf("not a pkt-line: %.20q", b)
-		}
-		if n < 4 {
-			b = b[4:]
-			continue
-		}
-		line := strings.TrimSuffix(string(b[4:n]), "\n")
-		b = b[n:]
-		line, caps, _ := strings.Cut(line, "\x00")
-		for c := range strings.FieldsSeq(caps) {
-			if head, ok := strings.CutPrefix(c, "symref=HEAD:"); ok {
-				out.head = grasp.RefName(head)
-			}
-		}
-		oid, name, _ := strings.Cut(line, " ")
-		ref := grasp.RefName(name)
-		switch {
-		case strings.HasSuffix(name, "^{}"):
-		case ref.IsNostr():
-			out.pulls[ref] = grasp.OID(oid)
-		case ref.IsHead(), ref.IsTag():
-			out.refs[ref] = grasp.OID(oid)
-		}
-	}
-	return out, nil
-}
-
-var httpClient = &http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true}}
 
 // ledger looks, while the server is dead, whether every event that it confirmed is stored (I1, G1).
 func (r *run) ledger(teams []*team, all bool) {

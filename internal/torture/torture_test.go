@@ -64,15 +64,15 @@ type run struct {
 }
 
 type stats struct {
-	pushes, events    int // confirmed
-	cutOff            int // operations that a kill or stop interrupted
-	cutDone           int // of those of maintainers: found to have happened
-	orphans           int // processes that outlived the server
-	slowestRecovery   time.Duration
-	slowestStop       time.Duration
-	refused, clones   int
-	repositories      int
-	stored, deletions int // events looked up in the ledger of a dead server
+	pushes, events  int // confirmed
+	cutOff          int // operations that a kill or stop interrupted
+	cutDone         int // of those of maintainers: found to have happened
+	orphans         int // processes that outlived the server
+	slowestRecovery time.Duration
+	slowestStop     time.Duration
+	refused, clones int
+	repositories    int
+	stored          int // events looked up in the ledger of a dead server
 }
 
 // newRun prepares a run in a folder of its own. It is kept when the test fails.
