@@ -9,12 +9,14 @@ import (
 	"github.com/gitroost/gitroost/internal/fault"
 )
 
-// MaxFetch is how many bytes a request to fetch may have, decoded: room for 10,000 wants and some
-// 150,000 haves.
+// MaxFetch is how many bytes a request to fetch may have, decoded: room for 50,000 wants and some
+// 100,000 haves.
 const MaxFetch = 8 << 20
 
 const (
-	maxWants    = 10_000
+	// maxWants is more than refs fit into the largest state event: git wants every ref of a clone,
+	// and HEAD once more.
+	maxWants    = 50_000
 	maxNot      = 100
 	maxPrefixes = 20_000
 )

@@ -159,10 +159,10 @@ func TestParseFilter(t *testing.T) {
 
 func TestFetchLimits(t *testing.T) {
 	var b []byte
-	for range 10_001 {
+	for range 50_001 {
 		b = gitwire.AppendPacket(b, "want ", one, "\n")
 	}
-	if _, err := gitwire.ReadFetch(gitwire.NewReader(bytes.NewReader(b), gitwire.MaxFetch)); !strings.Contains(outcome(err), "limit: at most 10000 wants") {
+	if _, err := gitwire.ReadFetch(gitwire.NewReader(bytes.NewReader(b), gitwire.MaxFetch)); !strings.Contains(outcome(err), "limit: at most 50000 wants") {
 		t.Error(err)
 	}
 	b = gitwire.AppendFlush(gitwire.AppendPacket(nil, "want ", one, "\n"))
