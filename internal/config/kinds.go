@@ -315,6 +315,8 @@ func hostport(s string) (string, error) {
 	return s, nil
 }
 
+// pattern accepts what names repositories in a list of an operator.
+func pattern(s string) (string, error) {
 	if s == "" {
 		return "", nil
 	}
