@@ -6,7 +6,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/gitroost/gitroost/internal/housetest"
 )
@@ -118,58 +117,63 @@ func strip(refs string) string {
 	return strings.Join(out, "\n")
 }
 
-// H-254: 10,000 refs in one state and in one push, with everything that follows.
+// H-254: 10,000 refs in one state and in one push, with everything that follows. Stock git needs a
+// minute to put such a push together, so it pushes 2,000, and 10,000 are pushed by hand.
 func TestDoorTenThousandRefs(t *testing.T) {
 	t.Parallel()
-	if testing.Short() {
-		t.Skip("takes seconds")
-	}
 	h := housetest.Start(t)
 	c, alice := h.Dial(), housetest.NewKey(t)
-	repo := h.Repo(alice, "many")
-	w := housetest.NewCopy(t)
-	oid := w.Commit()
-	const n = 10_000
-	began := time.Now()
-	var in strings.Builder
-	refs := []string{"main=" + oid}
-	for i := range n - 1 {
-		name := fmt.Sprintf("refs/heads/topic/%05d", i)
-		fmt.Fprintf(&in, "%s %s\n", oid, name)
-		refs = append(refs, name+"="+oid)
-	}
-	// One file with all refs: the pusher's own speed is not what is tried here.
-	if err := os.WriteFile(filepath.Join(w.Dir, ".git", "packed-refs"), []byte("# pack-refs with: peeled fully-peeled sorted \n"+in.String()), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	step := func(what string) { t.Logf("%v %s", time.Since(began), what) }
-	step("prep")
-	c.Must(h.Announcement(alice, "many", longAgo()), alice.State("many", longAgo(), refs...))
-	step("state")
-	w.Git("push", "-q", repo, "refs/heads/*:refs/heads/*")
-	step("push")
-	for _, v := range everyProtocol {
-		out, err := housetest.Git(t, ".", "-c", "protocol.version="+v, "ls-remote", "--heads", repo)
-		if got := strings.Count(out, "\n"); err != nil || got != n {
-			t.Errorf("version %s: %d refs, want %d: %v", v, got, n, err)
+	for _, q := range []struct {
+		id   string
+		n    int
+		hand bool
+	}{{"stock", 2_000, false}, {"hand", 10_000, true}} {
+		repo := h.Repo(alice, q.id)
+		w := housetest.NewCopy(t)
+		oid := w.Commit()
+		var packed, commands strings.Builder
+		refs := []string{"main=" + oid}
+		commands.WriteString(command(zero, oid, "refs/heads/main", stockCaps))
+		for i := range q.n - 1 {
+			name := fmt.Sprintf("refs/heads/topic/%05d", i)
+			fmt.Fprintf(&packed, "%s %s\n", oid, name)
+			commands.WriteString(command(zero, oid, name, ""))
+			refs = append(refs, name+"="+oid)
 		}
-	}
-	if got := strings.Count(housetest.Clone(t, repo, "--bare").Git("for-each-ref"), "\n") + 1; got != n {
-		t.Errorf("a clone has %d refs, want %d", got, n)
-	}
-	step("clone")
-	next := w.Commit()
-	refs[0] = "main=" + next
-	c.Must(alice.State("many", longAgo()+1, refs...))
-	w.Git("push", "-q", repo, "main")
-	step("push 2")
-	if got := housetest.Remote(t, repo); got["refs/heads/main"] != next || len(got) != n+1 {
-		t.Errorf("after the second push there are %d refs, main is %s", len(got), got["refs/heads/main"])
-	}
-	// All but one go.
-	step("before")
-	c.Must(alice.State("many", longAgo()+2, refs[0]))
-	if got := housetest.Remote(t, repo); len(got) != 2 {
-		t.Errorf("%d refs are left, want main and HEAD", len(got))
+		c.Must(h.Announcement(alice, q.id, longAgo()), alice.State(q.id, longAgo(), refs...))
+		if q.hand {
+			resp, body := h.ReceivePack(repo, commands.String()+housetest.FlushPkt+w.Pack(oid))
+			if a := understand(t, resp, body, true); a.unpack != "ok" || len(a.refs) != q.n {
+				t.Errorf("%s: unpack %q with %d lines", q.id, a.unpack, len(a.refs))
+			}
+		} else {
+			if err := os.WriteFile(filepath.Join(w.Dir, ".git", "packed-refs"), []byte("# pack-refs with: peeled fully-peeled sorted \n"+packed.String()), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			w.Git("push", "-q", repo, "refs/heads/*:refs/heads/*")
+		}
+		for _, v := range everyProtocol {
+			out, err := housetest.Git(t, ".", "-c", "protocol.version="+v, "ls-remote", "--heads", repo)
+			if got := strings.Count(out, "\n"); err != nil || got != q.n {
+				t.Errorf("%s, version %s: %d refs, want %d: %v", q.id, v, got, q.n, err)
+			}
+			// git wants each ref, also those that are alike, and HEAD.
+			clone := housetest.Clone(t, repo, "-c", "protocol.version="+v, "--bare")
+			if got := strings.Count(clone.Git("for-each-ref"), "\n") + 1; got != q.n {
+				t.Errorf("%s, version %s: a clone has %d refs, want %d", q.id, v, got, q.n)
+			}
+		}
+		next := w.Commit()
+		refs[0] = "main=" + next
+		c.Must(alice.State(q.id, longAgo()+1, refs...))
+		w.Git("push", "-q", repo, "main")
+		if got := housetest.Remote(t, repo); got["refs/heads/main"] != next || len(got) != q.n+1 {
+			t.Errorf("%s: after the second push there are %d refs, main is %s", q.id, len(got), got["refs/heads/main"])
+		}
+		// All but one go.
+		c.Must(alice.State(q.id, longAgo()+2, refs[0]))
+		if got := housetest.Remote(t, repo); len(got) != 2 {
+			t.Errorf("%s: %d refs are left, want main and HEAD", q.id, len(got))
+		}
 	}
 }
