@@ -20,6 +20,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rogpeppe/go-internal/testscript"
+
 	"github.com/gitroost/gitroost/internal/config"
 	"github.com/gitroost/gitroost/internal/fault"
 )
@@ -33,7 +35,7 @@ func TestMain(m *testing.M) {
 		main()
 		return
 	}
-	os.Exit(m.Run())
+	testscript.Main(m, map[string]func(){"gitroost": main})
 }
 
 // fakeHouse is a server that does nothing until its context ends.
