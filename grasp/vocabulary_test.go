@@ -157,14 +157,6 @@ func view(t testing.TB, facts ...fact) grasp.View {
 	return v
 }
 
-func all(facts ...fact) fact {
-	return func(t testing.TB, v *grasp.View) {
-		for _, f := range facts {
-			f(t, v)
-		}
-	}
-}
-
 // announcement is an announcement by who. Its event is called "<who>'s".
 func announcement(t testing.TB, who string, at int64, lists bool, maintainers ...string) grasp.Announcement {
 	t.Helper()

@@ -200,7 +200,7 @@ func TestStateOfUnknownCommits(t *testing.T) {
 // check 167, G01-307: a commit without its history is not complete.
 func TestStateOfCommitWithoutParent(t *testing.T) {
 	t.Parallel()
-	h, c, owner, w, at := settled(t)
+	h, _, owner, w, at := settled(t)
 	repo, c1 := h.Repo(owner, "tool"), w.Git("rev-parse", "main")
 	parent, tip := w.Commit(), w.Commit()
 	// The tip, its tree and its files, and not the commit before it.
@@ -227,7 +227,7 @@ func TestStateOfCommitWithoutParent(t *testing.T) {
 			}
 		}
 	})
-	c = h.Dial()
+	c := h.Dial()
 	state := owner.State("tool", at+1, "main="+tip)
 	c.Held(state)
 	c.Hides(state)

@@ -119,7 +119,7 @@ func (r *repo) refsLocked(ctx context.Context) (*state, error) {
 	if st, err := r.fresh(); st != nil || err != nil {
 		return st, err
 	}
-	m, there, err := r.look()
+	_, there, err := r.look()
 	if err != nil {
 		return nil, err
 	}
@@ -132,7 +132,8 @@ func (r *repo) refsLocked(ctx context.Context) (*state, error) {
 		return nil, err
 	}
 	// The mark is older than what is read: a change in between makes the next look differ.
-	if m, _, err = r.look(); err != nil {
+	m, _, err := r.look()
+	if err != nil {
 		return nil, err
 	}
 	list, err := r.readPacked()

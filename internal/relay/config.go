@@ -19,7 +19,8 @@ type Config struct {
 	// A NIP-42 event must name the authority of one of them (N-038). None: AUTH always fails.
 	PublicURLs []string
 
-	// Prefix returns the network a request came from, such as "192.0.2.0/24". Limits per client
+	// Prefix returns the network a request came from, such as "192.0.2.0/24", or "" for one to which
+	// limits per network do not apply. Limits per client
 	// count by it, and events are handed in with it. Default: the host of RemoteAddr.
 	Prefix func(*http.Request) string
 

@@ -175,7 +175,7 @@ func (r *Relay) admit(prefix string) (status int, why string) {
 		return http.StatusServiceUnavailable, "shutting down"
 	case r.taken >= r.cfg.MaxConnections:
 		return http.StatusServiceUnavailable, "too many connections"
-	case r.byPrefix[prefix] >= r.cfg.MaxPerPrefix:
+	case prefix != "" && r.byPrefix[prefix] >= r.cfg.MaxPerPrefix:
 		return http.StatusTooManyRequests, "too many connections from your network"
 	}
 	r.taken++

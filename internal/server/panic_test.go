@@ -11,7 +11,8 @@ import (
 // goes on.
 func TestPanic(t *testing.T) {
 	for what, h := range map[string]http.HandlerFunc{
-		"at once":  func(http.ResponseWriter, *http.Request) { panic("a bug") },
+		"at once": func(http.ResponseWriter, *http.Request) { panic("a bug") },
+		//lint:ignore SA5000 the bug is the point
 		"with nil": func(http.ResponseWriter, *http.Request) { var m map[string]int; m["x"] = 1 },
 		"after the headers": func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "text/html")

@@ -169,9 +169,7 @@ func (p *player) choose() (string, func() error) {
 	case n < 65: // push what some state says, whole or in part
 		f := p.facts("demo")
 		var states []grasp.State
-		for _, s := range f.states(repo.Owner) {
-			states = append(states, s)
-		}
+		states = append(states, f.states(repo.Owner)...)
 		if len(states) == 0 {
 			return "nothing to push", func() error { return nil }
 		}
