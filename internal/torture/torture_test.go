@@ -2,7 +2,7 @@
 // builds the real program, loads it with pushes and events, kills or stops it at random moments,
 // starts it again on the same data, and compares what is there with what it had promised.
 //
-//	program_test.go   the program: build, start, kill, stop, its children
+//	program_test.go   the program: build, start, kill, stop, its children, its advertisements
 //	people_test.go    keys, the commits that are pushed, the teams that own repositories
 //	load_test.go      what maintainers do, and what of it the server has confirmed
 //	crowd_test.go     what everybody else does: pull requests, issues, clones, pushes without right
