@@ -25,7 +25,14 @@ func (p source) Repos(ctx context.Context, limit int) ([]web.Card, error) {
 	}
 	cards := make([]web.Card, 0, len(infos))
 	for _, in := range infos {
-		c := web.Card{Addr: in.Addr, Moved: in.Since}
+		c := web.Card{Addr: in.Addr}
+		view, err := p.s.steward.View(ctx, in.Addr.ID)
+		if err != nil {
+			return nil, err
+		}
+		if st, ok := view.State(in.Addr.Owner); ok {
+			c.Moved = time.Unix(st.At, 0)
+		}
 		var ev nostr.Event
 		if json.Unmarshal(in.Announcement, &ev) == nil {
 			c.Name = grasp.FirstValue(&ev, "name")
@@ -33,6 +40,7 @@ func (p source) Repos(ctx context.Context, limit int) ([]web.Card, error) {
 		}
 		cards = append(cards, c)
 	}
+	slices.SortStableFunc(cards, func(a, b web.Card) int { return b.Moved.Compare(a.Moved) })
 	return cards, nil
 }
 
