@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/fiatjaf/khatru"
+
+	"github.com/gitroost/gitroost/internal/negentropy"
 )
 
 // Config is what an operator may set of the relay. A zero field means its default; Now is the
@@ -67,6 +69,16 @@ type Config struct {
 	RequestsPerSecond int
 	RequestBurst      int
 
+	// NoNegentropy turns NIP-77 off. It is on if the Reader is a Keyer.
+	NoNegentropy      bool
+	MaxNegSessions    int           // reconciliations open at once per connection; default 4
+	MaxAllNegSessions int           // in all; default 256. One Prefix gets half of them at most
+	MaxNegRecords     int           // records of one reconciliation; default 1,000,000, of about 41 bytes each
+	MaxAllNegRecords  int           // in all, at least MaxNegRecords; default 4,000,000. One Prefix as above
+	NegFrame          int           // bytes of a message, before they are written as hex; default 60,000, at least 4,096
+	NegTime           time.Duration // in which the records of a NEG-OPEN must be found; default 10 s
+	NegIdle           time.Duration // after which a silent reconciliation ends; default 60 s
+
 	BadSignatures int // after which a connection is closed; default 10
 
 	QueryTime   time.Duration // in which a REQ or COUNT must be answered; default 2 s
@@ -120,6 +132,15 @@ func (c Config) withDefaults() Config {
 	positive(&c.EventBurst, 120)
 	positive(&c.RequestsPerSecond, 50)
 	positive(&c.RequestBurst, 500)
+	positive(&c.MaxNegSessions, 4)
+	positive(&c.MaxAllNegSessions, 256)
+	positive(&c.MaxNegRecords, 1_000_000)
+	positive(&c.MaxAllNegRecords, 4_000_000)
+	c.MaxAllNegRecords = max(c.MaxAllNegRecords, c.MaxNegRecords)
+	positive(&c.NegFrame, 60_000)
+	c.NegFrame = max(c.NegFrame, negentropy.MinFrame)
+	positive(&c.NegTime, 10*time.Second)
+	positive(&c.NegIdle, time.Minute)
 	positive(&c.BadSignatures, 10)
 	positive(&c.QueryTime, 2*time.Second)
 	positive(&c.MaxQueries, max(8, 4*runtime.GOMAXPROCS(0)))

@@ -19,6 +19,7 @@ var seeds = []string{
 	`["EVENT",{"id":"x","extra":[1,2.5e-3,{"a":null}],"kind":-0}]`,
 	`["REQ","sub",{"ids":["` + strings.Repeat("0", 64) + `"],"kinds":[1,2],"#e":["x"],"since":1,"until":-2,"limit":0},{"search":"x"}]`,
 	`["COUNT","",{}]`, `["CLOSE","x"]`, `["AUTH",{"id":1}]`, ` [ "NEG-OPEN" , true,false , null ] `, `[]`, `{}`, `["\ud800"]`, `["REQ","x",{"kinds":[1],"kinds":[2]}]`,
+	`["NEG-OPEN","n",{"kinds":[1]},"6100"]`, `["NEG-MSG","n","61"]`, `["NEG-CLOSE","n"]`,
 	`["EVENT",{"id":"abc"`, "[\"\xff\"]", `["REQ","\u0000",{"limit":1e400}]`,
 }
 
@@ -84,8 +85,43 @@ func FuzzMessage(f *testing.F) {
 			for i := range m.filters {
 				checkFilter(t, &m.filters[i], list[2+i])
 			}
+		case "NEG-OPEN", "NEG-MSG", "NEG-CLOSE":
+			checkNeg(t, s, m, list)
 		}
 	})
+}
+
+func checkNeg(t *testing.T, s string, m message, list []json.RawMessage) {
+	if !m.hasSub {
+		if len(list) > 1 {
+			t.Fatalf("%q passes without an id", s)
+		}
+		return
+	}
+	parts := []any{new(string), new(string)}
+	if m.verb == "NEG-OPEN" {
+		parts = append(parts, new(any))
+	}
+	if m.verb != "NEG-CLOSE" {
+		parts = append(parts, new(string))
+	}
+	if len(list) != len(parts) {
+		t.Fatalf("%q passes with %d parts", s, len(list))
+	}
+	for i, raw := range list {
+		if err := json.Unmarshal(raw, parts[i]); err != nil {
+			t.Fatalf("%q: %v", s, err)
+		}
+	}
+	if *parts[1].(*string) != m.sub || m.hasNeg && *parts[len(parts)-1].(*string) != m.neg {
+		t.Fatalf("%q: %q says %q", s, m.sub, m.neg)
+	}
+	if m.verb == "NEG-OPEN" {
+		if len(m.filters) != 1 {
+			t.Fatalf("%q: %d filters", s, len(m.filters))
+		}
+		checkFilter(t, &m.filters[0], list[2])
+	}
 }
 
 func checkEvent(t *testing.T, ev *nostr.Event, raw []byte) {

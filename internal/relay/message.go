@@ -25,9 +25,11 @@ type message struct {
 	event *nostr.Event // nil if the message is wrong
 	size  int          // bytes of the event as sent
 
-	sub     string // REQ, COUNT, CLOSE
+	sub     string // REQ, COUNT, CLOSE, NEG-OPEN, NEG-MSG, NEG-CLOSE
 	hasSub  bool
-	filters []nostr.Filter
+	filters []nostr.Filter // of a NEG-OPEN, one
+	neg     string         // NEG-OPEN, NEG-MSG: the payload, in hex if it is right
+	hasNeg  bool
 
 	fail, odd string
 }
@@ -80,7 +82,7 @@ func (m *message) parse(p *scanner, lim bounds) {
 		switch {
 		case n == 1 && (m.verb == "EVENT" || m.verb == "AUTH"):
 			return m.parseEvent(p)
-		case n == 1 && (m.verb == "REQ" || m.verb == "COUNT" || m.verb == "CLOSE"):
+		case n == 1 && (m.verb == "REQ" || m.verb == "COUNT" || m.verb == "CLOSE" || m.isNeg()):
 			m.hasSub = p.next() == '"'
 			var ok bool
 			m.sub, ok = p.wantText("subscription id")
@@ -95,7 +97,16 @@ func (m *message) parse(p *scanner, lim bounds) {
 			f, ok := parseFilter(p, lim)
 			m.filters = append(m.filters, f)
 			return ok
-		case m.verb == "EVENT" || m.verb == "AUTH" || m.verb == "CLOSE":
+		case n == 2 && m.verb == "NEG-OPEN":
+			f, ok := parseFilter(p, lim)
+			m.filters = append(m.filters, f)
+			return ok
+		case n == 2 && m.verb == "NEG-MSG" || n == 3 && m.verb == "NEG-OPEN":
+			m.hasNeg = true
+			var ok bool
+			m.neg, ok = p.wantText("the message")
+			return ok
+		case m.verb == "EVENT" || m.verb == "AUTH" || m.verb == "CLOSE" || m.isNeg():
 			p.complain("something follows the " + m.verb)
 		}
 		return p.skip(1)
@@ -112,7 +123,16 @@ func (m *message) parse(p *scanner, lim bounds) {
 		if m.hasSub && len(m.filters) == 0 {
 			p.complain("a filter is missing")
 		}
+	case "NEG-OPEN", "NEG-MSG":
+		if m.hasSub && !m.hasNeg {
+			p.complain("the message is missing")
+		}
 	}
+}
+
+// isNeg reports whether m belongs to a reconciliation (NIP-77).
+func (m *message) isNeg() bool {
+	return m.verb == "NEG-OPEN" || m.verb == "NEG-MSG" || m.verb == "NEG-CLOSE"
 }
 
 const (

@@ -76,8 +76,8 @@ func or(s, preset string) string {
 	return s
 }
 
-// describe writes the NIP-11 document of c (N-022 … N-027).
-func describe(c Config) []byte {
+// describe writes the NIP-11 document of c (N-022 … N-027). negentropy: NIP-77 is spoken.
+func describe(c Config, negentropy bool) []byte {
 	i := c.Info
 	d := document{
 		Name:        or(i.Name, "gitroost"),
@@ -110,6 +110,9 @@ func describe(c Config) []byte {
 	d.NIPs = append([]int{1, 9, 11, 34, 40, 42, 45, 70}, i.NIPs...)
 	if c.Search {
 		d.NIPs = append(d.NIPs, 50)
+	}
+	if negentropy {
+		d.NIPs = append(d.NIPs, 77)
 	}
 	slices.Sort(d.NIPs)
 	d.NIPs = slices.Compact(d.NIPs)

@@ -3,7 +3,7 @@
 // what becomes visible is brought by Publish. Policies are khatru's, hook for hook; the session,
 // the parser and the dispatcher are ours (docs/decisions/0003-websocket-sessions.md).
 //
-// It knows NIP-01, 11, 42, 45 and 70 as they look on a connection. It refuses to know SQL, git,
+// It knows NIP-01, 11, 42, 45, 70 and 77 as they look on a connection. It refuses to know SQL, git,
 // which events are related to what, and what waits: an event that must not be seen is not in the
 // Reader and is not published.
 //
@@ -56,6 +56,7 @@ type Relay struct {
 	log      *slog.Logger
 	up       websocket.Upgrader
 	d        *dispatcher
+	recs     *reconciliations
 	document []byte
 	hosts    map[string]struct{} // authorities of the public URLs
 	bounds   bounds
@@ -79,7 +80,8 @@ type Relay struct {
 	wg       sync.WaitGroup // one for each of taken
 }
 
-// New returns a relay that hands events to desk and asks reader for stored ones. It starts
+// New returns a relay that hands events to desk and asks reader for stored ones. If reader is a
+// Keyer as well, NIP-77 is spoken. It starts
 // nothing; each connection starts its goroutines and Shutdown waits for them.
 func New(cfg Config, desk Desk, reader Reader, log *slog.Logger) *Relay {
 	cfg = cfg.withDefaults()
@@ -89,7 +91,7 @@ func New(cfg Config, desk Desk, reader Reader, log *slog.Logger) *Relay {
 		reader:   reader,
 		log:      log,
 		d:        newDispatcher(),
-		document: describe(cfg),
+		recs:     newReconciliations(cfg, reader),
 		hosts:    make(map[string]struct{}),
 		bounds:   bounds{filters: cfg.MaxFilters, values: cfg.MaxValues, search: cfg.Search},
 		verify:   semaphore.NewWeighted(int64(cfg.Verifiers)),
@@ -98,6 +100,7 @@ func New(cfg Config, desk Desk, reader Reader, log *slog.Logger) *Relay {
 		sessions: make(map[*session]struct{}),
 		byPrefix: make(map[string]int),
 	}
+	r.document = describe(cfg, r.recs.keys != nil)
 	r.work, r.fire = context.WithCancel(context.Background())
 	for _, u := range cfg.PublicURLs {
 		if a, ok := authority(u); ok {

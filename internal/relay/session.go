@@ -51,6 +51,8 @@ type session struct {
 	challenge string
 	authed    map[grasp.PubKey]struct{}
 	subs      map[string]*subscription
+	recs      map[string]*reconciliation
+	expired   chan expiry // reconciliations of which nothing was heard
 	weight    int64
 	events    tokens
 	requests  tokens
@@ -85,6 +87,8 @@ func (r *Relay) newSession(ws *websocket.Conn, req *http.Request, prefix string)
 		goodbye:   make(chan struct{}),
 		challenge: hex.EncodeToString(challenge[:]),
 		subs:      make(map[string]*subscription),
+		recs:      make(map[string]*reconciliation),
+		expired:   make(chan expiry),
 		events:    newTokens(float64(r.cfg.EventsPerMinute)/60, r.cfg.EventBurst),
 		requests:  newTokens(float64(r.cfg.RequestsPerSecond), r.cfg.RequestBurst),
 	}
@@ -277,6 +281,9 @@ func (s *session) work() {
 		for id := range s.subs {
 			s.drop(id)
 		}
+		for _, rec := range s.recs {
+			s.dropNeg(rec)
+		}
 		s.policy.disconnected()
 	}()
 	for {
@@ -288,6 +295,10 @@ func (s *session) work() {
 				s.release(in)
 			}
 			return
+		case x := <-s.expired:
+			if !s.ended.Load() {
+				s.expire(x)
+			}
 		case in, ok := <-s.inbox:
 			if !ok {
 				return
@@ -341,6 +352,10 @@ func (s *session) dispatch(m message) {
 		if m.verb != "EVENT" || !m.hasID {
 			return
 		}
+	}
+	if m.isNeg() && s.r.recs.keys != nil {
+		s.onNeg(m)
+		return
 	}
 	switch m.verb {
 	case "EVENT":

@@ -11,6 +11,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/nbd-wtf/go-nostr"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/gitroost/gitroost/grasp"
 	"github.com/gitroost/gitroost/internal/fault"
@@ -178,15 +179,15 @@ func (s *session) badSub(m message) bool {
 		s.notice("invalid: the subscription id is empty")
 	case utf8.RuneCountInString(m.sub) <= maxSubID:
 		return false
-	case len(m.sub) <= maxEcho && m.verb != "CLOSE":
-		s.closed(m.sub, "invalid: the subscription id is longer than "+strconv.Itoa(maxSubID)+" characters")
+	case len(m.sub) <= maxEcho && m.verb != "CLOSE" && m.verb != "NEG-CLOSE":
+		s.declined(m, "invalid: the subscription id is longer than "+strconv.Itoa(maxSubID)+" characters")
 	default:
 		s.notice("invalid: the subscription id is longer than " + strconv.Itoa(maxSubID) + " characters")
 	}
 	return true
 }
 
-// refuse returns why a REQ or COUNT is not taken up, or "".
+// refuse returns why a REQ, COUNT or NEG-OPEN is not taken up, or "".
 func (s *session) refuse(m message) string {
 	if !s.requests.spend(s.r.cfg.Now()) {
 		s.r.n.rateLimited.Add(1)
@@ -365,13 +366,18 @@ func (s *session) loadOne(sub *subscription, f nostr.Filter, seen map[key]struct
 // ask runs one question to the store within what is left of the time for the whole request.
 // Waiting for a turn is not held against the client.
 func (s *session) ask(left *time.Duration, question func(ctx context.Context) error) error {
+	return s.askAmong(s.r.queries, left, question)
+}
+
+// askAmong is ask where turns decides whose turn it is.
+func (s *session) askAmong(turns *semaphore.Weighted, left *time.Duration, question func(ctx context.Context) error) error {
 	turn, cancel := context.WithTimeout(s.ctx, queryWait)
-	err := s.r.queries.Acquire(turn, 1)
+	err := turns.Acquire(turn, 1)
 	cancel()
 	if err != nil {
 		return fault.E(fault.Busy, "relay: ask", "too many requests are being answered, try again")
 	}
-	defer s.r.queries.Release(1)
+	defer turns.Release(1)
 	ctx, cancel := context.WithTimeout(s.ctx, *left)
 	defer cancel()
 	start := s.r.cfg.Now()
