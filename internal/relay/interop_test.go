@@ -7,10 +7,12 @@ package relay_test
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/nbd-wtf/go-nostr"
+	"github.com/nbd-wtf/go-nostr/nip77"
 )
 
 // go-nostr's client works with us: publish, subscribe, count, authenticate.
@@ -63,5 +65,32 @@ func TestInterop(t *testing.T) {
 	}
 	if err := c.Publish(ctx, *ev); err != nil {
 		t.Errorf("protected, authenticated: %v", err)
+	}
+}
+
+// go-nostr's NIP-77 client learns what we serve (N-043, check 124).
+func TestInteropNegentropy(t *testing.T) {
+	h := open(t, nil)
+	want := h.fill(200, 1000)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	ids, err := nip77.FetchIDsOnly(ctx, h.url, nostr.Filter{Kinds: []int{1}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for more := true; more; {
+		select {
+		case id, ok := <-ids:
+			if more = ok; ok {
+				got = append(got, id)
+			}
+		case <-ctx.Done():
+			t.Fatalf("no end after %d ids", len(got))
+		}
+	}
+	slices.Sort(got)
+	if !slices.Equal(got, want) {
+		t.Errorf("got %d ids, want %d others", len(got), len(want))
 	}
 }
