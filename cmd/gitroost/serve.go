@@ -50,6 +50,11 @@ func (a *app) serve(ctx context.Context, args []string) error {
 	go func() { end <- h.Run(ctx) }()
 	select {
 	case err := <-end:
+		select {
+		case <-h.Ready(): // it was open, if only for a moment
+			a.banner(ctx, cfg, h.Addr(), note)
+		default:
+		}
 		return err
 	case <-h.Ready():
 	}
