@@ -273,9 +273,14 @@ func descendants(pid int) []int {
 
 // orphan kills the server and leaves its children behind, asleep until wake is called.
 func (s *server) orphan() (wake func(), n int) {
-	left := descendants(s.pid())
-	for _, p := range left {
-		syscall.Kill(p, syscall.SIGSTOP)
+	var left []int
+	for _, p := range descendants(s.pid()) {
+		// One that has not become another program yet has everything open that the server has. It
+		// would not stay so for a moment if it did not sleep.
+		if exe, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", p)); err == nil && exe != s.path {
+			syscall.Kill(p, syscall.SIGSTOP)
+			left = append(left, p)
+		}
 	}
 	s.kill(false)
 	return func() {
@@ -374,6 +379,10 @@ func git(ctx context.Context, dir string, stdin io.Reader, args ...string) (stri
 		"PATH=" + os.Getenv("PATH"), "HOME=/nonexistent", "LC_ALL=C", "TZ=UTC",
 		"GIT_CONFIG_NOSYSTEM=1", "GIT_CONFIG_GLOBAL=/dev/null", "GIT_TERMINAL_PROMPT=0",
 	}
+	// Its helpers go with it: none may still push when the next server runs.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	cmd.WaitDelay = 5 * time.Second
 	out, err := cmd.CombinedOutput()
 	return string(out), err
 }
