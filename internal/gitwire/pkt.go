@@ -2,7 +2,6 @@ package gitwire
 
 import (
 	"bufio"
-	"errors"
 	"io"
 
 	"github.com/gitroost/gitroost/internal/fault"
@@ -81,7 +80,8 @@ func (r *Reader) Next() (Kind, []byte, error) {
 
 // cut tells an input that ended inside a packet from one that failed.
 func cut(err error) error {
-	if err == io.EOF || errors.Is(err, io.ErrUnexpectedEOF) {
+	// Not errors.Is: a fault of the reader below may wrap the end of something else.
+	if err == io.EOF || err == io.ErrUnexpectedEOF {
 		return fault.E(fault.Invalid, opRead, "request ends inside a pkt-line")
 	}
 	return err
