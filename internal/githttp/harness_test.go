@@ -27,7 +27,6 @@ var (
 	demo  = grasp.Addr{Owner: owner, ID: "demo"}
 	zero  = strings.Repeat("0", 40)
 	one   = strings.Repeat("1", 40)
-	two   = strings.Repeat("2", 40)
 )
 
 // A fakeDesk is a Desk of functions; each has a friendly default.
