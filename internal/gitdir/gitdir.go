@@ -122,6 +122,9 @@ type Vault struct {
 	// are older were left by a process that is dead.
 	began time.Time
 
+	// life is in the names of all that this process has in incoming/.
+	life string
+
 	gen   atomic.Uint64 // of snapshots
 	repos registry
 
@@ -149,7 +152,7 @@ func Open(ctx context.Context, root string, cfg Config, log *slog.Logger) (*Vaul
 	if abs, err = filepath.EvalSymlinks(abs); err != nil {
 		return nil, fault.Wrap(op, err)
 	}
-	v := &Vault{cfg: cfg, root: abs, log: log, sweep: make(chan struct{}, 1)}
+	v := &Vault{cfg: cfg, root: abs, log: log, life: randomName()[:8], sweep: make(chan struct{}, 1)}
 	v.repos.init(cfg.CacheRepos, cfg.CacheRefs)
 	if v.git, err = run.Find(cfg.Git, cfg.SearchPath); err != nil {
 		return nil, fault.Errorf(fault.Invalid, op, "git was not found: %v", err)

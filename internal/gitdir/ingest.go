@@ -68,7 +68,7 @@ func (v *Vault) ingest(ctx context.Context, addr grasp.Addr, pack io.Reader, opt
 func (q *quarantine) index(ctx context.Context, head []byte, in *packReader, objects uint32, opt steward.IngestOptions) error {
 	const op = "gitdir: read pack"
 	v := q.r.v
-	q.dir = filepath.Join(v.root, "incoming", "push-"+randomName())
+	q.dir = v.temp("push")
 	if err := os.MkdirAll(filepath.Join(q.dir, "pack"), 0o750); err != nil {
 		return explainIO(op, err)
 	}

@@ -179,7 +179,7 @@ func (q *quarantine) diskUsage(ctx context.Context, oids, bounds []grasp.OID) (i
 // slim writes the pack anew, with only what the repository lacks.
 func (q *quarantine) slim(ctx context.Context, st *state, updates []grasp.RefChange, open []grasp.OID) error {
 	const op = "gitdir: slim pack"
-	dir := filepath.Join(q.r.v.root, "incoming", "slim-"+randomName())
+	dir := q.r.v.temp("slim")
 	if err := os.MkdirAll(filepath.Join(dir, "pack"), 0o750); err != nil {
 		return explainIO(op, err)
 	}

@@ -7,6 +7,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
+	"time"
 
 	"github.com/gitroost/gitroost/grasp"
 	"github.com/gitroost/gitroost/internal/durable"
@@ -54,28 +56,62 @@ func (v *Vault) kick() {
 	}
 }
 
-// deleteTrash empties the trash whenever it is told to, until Close.
+// The sweeper looks by itself after firstLook, then after twice as long each time, up to lastLook.
+const (
+	firstLook = time.Second
+	lastLook  = 10 * time.Minute
+)
+
+// deleteTrash empties the trash whenever it is told to, until Close. Now and then it also looks for
+// what is in incoming/ and not ours: a child of a process that was killed may outlive it, and git
+// makes a folder anew that was taken away from under it.
 func (v *Vault) deleteTrash() {
-	trash := filepath.Join(v.root, "trash")
+	pause := firstLook
+	timer := time.NewTimer(pause)
+	defer timer.Stop()
 	for {
 		select {
 		case <-v.ctx.Done():
 			return
 		case <-v.sweep:
-		}
-		entries, err := os.ReadDir(trash)
-		if err != nil {
-			v.log.Error("the trash cannot be read", "err", err)
-		}
-		for _, e := range entries {
-			if v.ctx.Err() != nil {
-				return
-			}
-			if err := os.RemoveAll(filepath.Join(trash, e.Name())); err != nil {
-				v.log.Warn("something in the trash cannot be deleted", "err", err)
-			}
+			v.empty("trash", func(string) bool { return true })
+		case <-timer.C:
+			v.empty("incoming", v.strange)
+			pause = min(2*pause, lastLook)
+			timer.Reset(pause)
 		}
 	}
+}
+
+// empty deletes what is in a folder and meant.
+func (v *Vault) empty(folder string, meant func(name string) bool) {
+	dir := filepath.Join(v.root, folder)
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		v.log.Error("a folder cannot be read", "folder", folder, "err", err)
+	}
+	for _, e := range entries {
+		if v.ctx.Err() != nil {
+			return
+		}
+		if !meant(e.Name()) {
+			continue
+		}
+		if err := os.RemoveAll(filepath.Join(dir, e.Name())); err != nil {
+			v.log.Warn("something cannot be deleted", "folder", folder, "err", err)
+		}
+	}
+}
+
+// temp returns a new name in incoming/.
+func (v *Vault) temp(kind string) string {
+	return filepath.Join(v.root, "incoming", kind+"-"+v.life+"-"+randomName())
+}
+
+// strange reports whether a name in incoming/ was made by temp of another process.
+func (v *Vault) strange(name string) bool {
+	kind, rest, _ := strings.Cut(name, "-")
+	return (kind == "push" || kind == "slim" || kind == "new") && !strings.HasPrefix(rest, v.life+"-")
 }
 
 // Fsck lets git look at every object and ref of repo. What it finds is a fault.Internal whose cause

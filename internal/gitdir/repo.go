@@ -131,7 +131,7 @@ func (r *repo) make() error {
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return fault.Wrap(op, err)
 	}
-	temp := filepath.Join(r.v.root, "incoming", "new-"+randomName())
+	temp := r.v.temp("new")
 	if err := r.makeIn(temp); err != nil {
 		os.RemoveAll(temp)
 		return explainIO(op, err)
