@@ -7,12 +7,14 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS = -s -w -X github.com/gitroost/gitroost/internal/server.version=$(VERSION)
 
 # Packages whose goroutines share something. make check runs them under the race detector.
-RACE = ./internal/lock/... ./internal/run/... ./internal/steward/... ./internal/store/... ./internal/gitdir/... \
-	./internal/relay/... ./internal/githttp/... ./internal/client/... ./internal/web/... ./internal/server/... ./cmd/...
+RACE = ./internal/lock/... ./internal/run/... ./internal/durable/... ./internal/steward/... ./internal/store/... ./internal/gitdir/... \
+	./internal/relay/... ./internal/negentropy/... ./internal/githttp/... ./internal/client/... ./internal/web/... ./internal/server/... ./cmd/...
 FUZZTIME ?= 30s
+KILLS ?= 500
+MIB ?= 1024
 BENCH ?= .
 
-.PHONY: help run build test check bench torture setup clean
+.PHONY: help run build test check bench torture fuzz setup clean
 
 help: ## print this
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,14 +44,16 @@ check: setup ## formatting, vet, staticcheck, known vulnerabilities, import rule
 bench: setup ## measure; BENCH=<regexp> chooses
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem ./...
 
-torture: setup ## every fuzz target for FUZZTIME, then all tests thrice under the race detector
+torture: setup ## the real program, killed KILLS times under load; memory with packs of MIB MiB
+	$(GO) test ./internal/torture -v -count=1 -timeout 120m -kills $(KILLS) -mib $(MIB)
+
+fuzz: setup ## every fuzz target for FUZZTIME
 	@$(GO) list ./... | while read -r pkg; do \
 		dir=$$($(GO) list -f '{{.Dir}}' $$pkg); \
 		for f in $$(grep -hos '^func Fuzz[A-Za-z0-9_]*' $$dir/*_test.go | sed 's/func //'); do \
 			echo "fuzz $$pkg $$f"; $(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) $$pkg </dev/null || exit 1; \
 		done; \
 	done
-	$(GO) test -race -count=3 ./...
 
 setup:
 	@./.ci/setup
