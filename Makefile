@@ -27,7 +27,7 @@ build: setup ## build ./gitroost, one static program
 
 test: setup ## everything: go vet and all tests
 	$(GO) vet ./...
-	$(GO) test ./...
+	$(GO) test -timeout 30m ./...
 
 check: setup ## formatting, vet, staticcheck, known vulnerabilities, import rules, races
 	@bad=$$(gofmt -l $$(git ls-files '*.go')); if [ -n "$$bad" ]; then echo "not formatted:" $$bad; exit 1; fi
@@ -39,7 +39,7 @@ check: setup ## formatting, vet, staticcheck, known vulnerabilities, import rule
 	else rc=0; $$bin/govulncheck ./... || rc=$$?; \
 		if [ $$rc = 3 ]; then exit 1; elif [ $$rc != 0 ]; then echo "check: govulncheck could not do its work, skipped"; fi; fi
 	$(GO) test -run TestArrows ./internal/server
-	$(GO) test -race $(RACE)
+	$(GO) test -race -timeout 60m $(RACE)
 
 bench: setup ## measure; BENCH=<regexp> chooses
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem ./...
