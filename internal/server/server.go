@@ -194,6 +194,14 @@ func (s *Server) build() error {
 // Addr returns the bound address of the public listener.
 func (s *Server) Addr() string { return s.listener.Addr().String() }
 
+// AdminAddr returns the bound address of the operator's listener, or "".
+func (s *Server) AdminAddr() string {
+	if s.admin == nil {
+		return ""
+	}
+	return s.admin.Addr().String()
+}
+
 // URL returns the address by which people reach the server, without a trailing slash.
 func (s *Server) URL() string { return s.public }
 

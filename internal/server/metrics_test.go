@@ -1,0 +1,53 @@
+package server_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/nbd-wtf/go-nostr"
+
+	"github.com/gitroost/gitroost/internal/config"
+	"github.com/gitroost/gitroost/internal/housetest"
+)
+
+// What is counted is seen to move; what the operator sees is not on the public listener.
+func TestMetrics(t *testing.T) {
+	h := housetest.Start(t, func(c *config.Config) { c.Admin.Listen = "127.0.0.1:0" })
+	c := h.Dial()
+	alice := housetest.NewKey(t)
+	w := h.Served(c, alice, "hello", time.Now().Unix()-10)
+	c.Query(nostr.Filter{Kinds: []int{30617}})
+	housetest.Clone(t, h.Repo(alice, "hello"))
+	w.Commit()
+	w.Fails("[remote rejected]", "push", h.Repo(alice, "hello"), "main")
+	forged := h.Announcement(alice, "other", 0)
+	forged.Sig = forged.Sig[:126] + "00"
+	c.Refused(forged, "invalid:")
+
+	for name, least := range map[string]float64{
+		`gitroost_githttp_pushes_total{outcome="ok"}`:      1,
+		`gitroost_githttp_pushes_total{outcome="refused"}`: 1,
+		"gitroost_githttp_advertisements_total":            3,
+		"gitroost_githttp_ls_refs_total":                   1,
+		"gitroost_githttp_fetches_total":                   1,
+		"gitroost_githttp_received_bytes_total":            100,
+		"gitroost_githttp_sent_bytes_total":                100,
+		"gitroost_relay_connections":                       1,
+		"gitroost_relay_events_total":                      3,
+		"gitroost_relay_events_refused_total":              1,
+		"gitroost_relay_bad_signatures_total":              1,
+		"gitroost_relay_requests_total":                    1,
+		"gitroost_relay_subscriptions":                     0,
+		"gitroost_relay_delivered_total":                   0,
+		"gitroost_relay_slow_total":                        0,
+		"gitroost_relay_rate_limited_total":                0,
+		"gitroost_relay_negentropy_sessions":               0,
+	} {
+		if got := h.Metric(name); got < least {
+			t.Errorf("%s is %v, want at least %v", name, got, least)
+		}
+	}
+	if resp, _ := h.Get("/metrics"); resp.StatusCode != 404 {
+		t.Errorf("the public listener answers /metrics with %d", resp.StatusCode)
+	}
+}
