@@ -45,7 +45,7 @@ bench: setup ## measure; BENCH=<regexp> chooses
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem ./...
 
 torture: setup ## the real program, killed KILLS times under load; memory with packs of MIB MiB
-	$(GO) test ./internal/torture -v -count=1 -timeout 120m -kills $(KILLS) -mib $(MIB)
+	$(GO) test ./internal/torture -v -count=1 -timeout 120m -kills $(KILLS) -stops 20 -mib $(MIB)
 
 fuzz: setup ## every fuzz target for FUZZTIME
 	@$(GO) list ./... | while read -r pkg; do \
