@@ -88,6 +88,8 @@ type Limits struct {
 	QueryResults    int   // events in one answer
 	EventsPerMinute int   // per connection
 	EventBurst      int   // per connection
+	RequestRate     int   // REQ, COUNT and NEG-OPEN per connection and second
+	RequestBurst    int   // per connection
 	Connections     int   // WebSockets in all
 	AddressConns    int   // WebSockets of one address
 

@@ -158,6 +158,7 @@ func (s *Server) build() error {
 		MaxMessage: int(lim.Message), MaxStateEvent: int(lim.StateEvent), MaxEvent: int(lim.Event),
 		MaxSubscriptions: lim.Subscriptions, MaxFilters: lim.Filters, MaxValues: lim.FilterValues,
 		MaxLimit: lim.QueryResults, EventsPerMinute: lim.EventsPerMinute, EventBurst: lim.EventBurst,
+		RequestsPerSecond: lim.RequestRate, RequestBurst: lim.RequestBurst,
 		QueueBytes: int(lim.SendQueue), Idle: lim.SocketIdle,
 	}, s.steward, s.store, s.log.With("room", "relay"))
 
