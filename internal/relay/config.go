@@ -43,13 +43,20 @@ type Config struct {
 	// Compression offers permessage-deflate. It costs about 40 KiB for each message in flight.
 	Compression bool
 
-	MaxConnections int // in all; default 10,000
-	MaxPerPrefix   int // per Prefix; default 200
+	MaxConnections          int // in all; default 10,000
+	MaxPerPrefix            int // per Prefix; default 200
+	PrefixConnectsPerMinute int // new ones per Prefix, and as many at once; default 600
 
 	MaxMessage    int // bytes of a message, inflated; default 4 MiB
 	MaxStateEvent int // bytes of an event of kind 30618 as sent; default 1 MiB
 	MaxEvent      int // bytes of any other event as sent; default 256 KiB
-	MaxUploads    int // bytes of large messages that may be on their way in at once, in all; default 256 MiB
+	MaxTags       int // tags of an event; default 20,000
+	MaxUploads    int // bytes of messages over 64 KiB that may be on their way in at once, in all; default 64 MiB. One Prefix gets a quarter
+
+	// PrefixBytesPerSecond refills what PrefixByteBurst bounds: bytes of one Prefix, as they come over
+	// the wire. Who sends more is read more slowly, and refused nothing. Defaults 4 MiB and 64 MiB.
+	PrefixBytesPerSecond int
+	PrefixByteBurst      int
 
 	MaxSubscriptions int   // open at once per connection; default 200
 	MaxFilters       int   // per REQ or COUNT; default 20
@@ -57,37 +64,63 @@ type Config struct {
 	MaxLimit         int   // events per filter; default 500
 	DefaultLimit     int   // where a filter names none; default MaxLimit
 	MaxFilterBytes   int64 // memory for open subscriptions of one connection; default 32 MiB
-	MaxAllFilters    int64 // the same of all connections; default 1 GiB
+	MaxAllFilters    int64 // the same of all connections; default 128 MiB. One Prefix gets half
+	MaxSubID         int   // characters of a subscription id; default 250 (N-008)
 
 	// EventsPerMinute refills what EventBurst bounds. Both default to 120, so that any 120
 	// events within a minute pass, however they are spread (N-013, check 107).
 	EventsPerMinute int
 	EventBurst      int
 
+	// PrefixEventsPerMinute and PrefixEventBurst bound the events of all connections of one Prefix
+	// whose id is right. Both default to 3,000.
+	PrefixEventsPerMinute int
+	PrefixEventBurst      int
+
 	// RequestsPerSecond refills what RequestBurst bounds, for REQ and COUNT together. Defaults
 	// 50 and 500.
 	RequestsPerSecond int
 	RequestBurst      int
+
+	// PrefixRequestsPerSecond and PrefixRequestBurst bound the same for all connections of one Prefix.
+	// Defaults 200 and 2,000.
+	PrefixRequestsPerSecond int
+	PrefixRequestBurst      int
 
 	// NoNegentropy turns NIP-77 off. It is on if the Reader is a Keyer.
 	NoNegentropy      bool
 	MaxNegSessions    int           // reconciliations open at once per connection; default 4
 	MaxAllNegSessions int           // in all; default 256. One Prefix gets half of them at most
 	MaxNegRecords     int           // records of one reconciliation; default 1,000,000, of about 41 bytes each
-	MaxAllNegRecords  int           // in all, at least MaxNegRecords; default 4,000,000. One Prefix as above
+	MaxAllNegRecords  int           // in all, at least MaxNegRecords; default 2,000,000. One Prefix as above
 	NegFrame          int           // bytes of a message, before they are written as hex; default 60,000, at least 4,096
 	NegTime           time.Duration // in which the records of a NEG-OPEN must be found; default 10 s
 	NegIdle           time.Duration // after which a silent reconciliation ends; default 60 s
 
-	BadSignatures int // after which a connection is closed; default 10
+	// BadSignatures closes a connection; default 10. PrefixBadSignatures in a minute put a Prefix
+	// behind all others; default 60.
+	BadSignatures       int
+	PrefixBadSignatures int
+
+	// WorkPerSecond is the time that may be spent in a second, in the long run and on average, for
+	// verifying and querying for one Prefix (or, where there is none, one connection). Who has had more
+	// is served after the others. Default 250 ms; eight times that may be used ahead.
+	WorkPerSecond time.Duration
+
+	AuthTime time.Duration // by which an AUTH event may be older or newer than our clock; default 10 min
+	AuthKeys int           // keys that one connection may authenticate; default 16
 
 	QueryTime   time.Duration // in which a REQ or COUNT must be answered; default 2 s
+	QuerySlice  time.Duration // after which a query makes room for others that wait; default 50 ms
+	QueryWait   time.Duration // for its turn; default 10 s
 	MaxQueries  int           // running at once; default 4 per core, at least 8
 	Verifiers   int           // signatures verified at once; default one per core
 	ReceiveTime time.Duration // in which the Desk must answer; default 60 s
 
 	QueueBytes  int           // unsent bytes per client beside one largest event; default 1 MiB
 	QueueLength int           // unsent messages per client; default 16,384
+	MaxQueued   int64         // unsent bytes in all; default 128 MiB. One Prefix gets a quarter, each client 64 KiB at least
+	Controls    int           // pings and pongs of one client per second; default 10
 	PingEvery   time.Duration // default 30 s
 	Idle        time.Duration // without a byte from the client; default 95 s, three pings (N-001)
 	MessageTime time.Duration // in which one message must have come in whole; default 2 min
@@ -118,7 +151,24 @@ func (c Config) withDefaults() Config {
 	positive(&c.MaxMessage, 4<<20)
 	positive(&c.MaxStateEvent, 1<<20)
 	positive(&c.MaxEvent, 256<<10)
-	positive(&c.MaxUploads, 256<<20)
+	positive(&c.MaxTags, 20_000)
+	positive(&c.MaxUploads, 64<<20)
+	positive(&c.PrefixConnectsPerMinute, 600)
+	positive(&c.PrefixBytesPerSecond, 4<<20)
+	positive(&c.PrefixByteBurst, 64<<20)
+	positive(&c.MaxSubID, 250)
+	positive(&c.PrefixEventsPerMinute, 3000)
+	positive(&c.PrefixEventBurst, 3000)
+	positive(&c.PrefixRequestsPerSecond, 200)
+	positive(&c.PrefixRequestBurst, 2000)
+	positive(&c.PrefixBadSignatures, 60)
+	positive(&c.WorkPerSecond, 250*time.Millisecond)
+	positive(&c.AuthTime, 10*time.Minute)
+	positive(&c.AuthKeys, 16)
+	positive(&c.QuerySlice, 50*time.Millisecond)
+	positive(&c.QueryWait, 10*time.Second)
+	positive(&c.MaxQueued, 128<<20)
+	positive(&c.Controls, 10)
 	c.MaxUploads = max(c.MaxUploads, c.MaxMessage)
 	positive(&c.MaxSubscriptions, 200)
 	positive(&c.MaxFilters, 20)
@@ -127,7 +177,7 @@ func (c Config) withDefaults() Config {
 	positive(&c.DefaultLimit, c.MaxLimit)
 	c.DefaultLimit = min(c.DefaultLimit, c.MaxLimit)
 	positive(&c.MaxFilterBytes, 32<<20)
-	positive(&c.MaxAllFilters, 1<<30)
+	positive(&c.MaxAllFilters, 128<<20)
 	positive(&c.EventsPerMinute, 120)
 	positive(&c.EventBurst, 120)
 	positive(&c.RequestsPerSecond, 50)
@@ -135,7 +185,7 @@ func (c Config) withDefaults() Config {
 	positive(&c.MaxNegSessions, 4)
 	positive(&c.MaxAllNegSessions, 256)
 	positive(&c.MaxNegRecords, 1_000_000)
-	positive(&c.MaxAllNegRecords, 4_000_000)
+	positive(&c.MaxAllNegRecords, 2_000_000)
 	c.MaxAllNegRecords = max(c.MaxAllNegRecords, c.MaxNegRecords)
 	positive(&c.NegFrame, 60_000)
 	c.NegFrame = max(c.NegFrame, negentropy.MinFrame)

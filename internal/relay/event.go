@@ -17,6 +17,8 @@ import (
 const (
 	kindState = 30618
 	kindAuth  = 22242
+
+	suspect = 3 // wrong signatures on a connection are held against its network from this one on
 )
 
 // onEvent answers an EVENT by exactly one OK (N-003), or by a NOTICE if it has no id to name.
@@ -26,12 +28,9 @@ func (s *session) onEvent(m message) {
 	if m.fail != "" {
 		refusal = "invalid: " + m.fail
 	}
-	if !s.events.spend(s.r.cfg.Now()) {
-		s.r.n.rateLimited.Add(1)
-		refusal = "rate-limited: more than " + strconv.Itoa(s.r.cfg.EventsPerMinute) + " events per minute"
-	}
+	within := s.events.spend(s.r.cfg.Now()) // whatever becomes of it
 	if refusal == "" {
-		note, err := s.receive(m)
+		note, err := s.receive(m, within)
 		if err == nil {
 			s.answer(m.id, true, note)
 			return
@@ -43,7 +42,13 @@ func (s *session) onEvent(m message) {
 		return
 	}
 	s.answer(m.id, false, refusal)
-	if s.bad >= s.r.cfg.BadSignatures {
+	s.endForger()
+}
+
+// endForger closes a connection that brought too many wrong signatures.
+func (s *session) endForger() {
+	if s.bad >= s.r.cfg.BadSignatures && !s.ended.Load() {
+		s.r.hits.add(hitBadSignatures)
 		s.end(websocket.ClosePolicyViolation, "too many wrong signatures")
 	}
 }
@@ -53,18 +58,25 @@ type denial string
 
 func (d denial) Error() string { return string(d) }
 
-// receive checks an event in the order of N-002, then of what costs least, and hands it in.
-func (s *session) receive(m message) (note string, err error) {
+// receive checks an event in the order of N-002, what costs least first, and hands it in: size,
+// shape and kind, the rate of the connection, id, the rate of the network, signature (hardening §10).
+// within says that the connection's rate allows it. Junk costs its own connection and not the others
+// of its network.
+func (s *session) receive(m message, within bool) (note string, err error) {
 	ev := m.event
-	most := s.r.cfg.MaxEvent
+	most, bound := s.r.cfg.MaxEvent, hitEvent
 	if ev.Kind == kindState {
-		most = s.r.cfg.MaxStateEvent
+		most, bound = s.r.cfg.MaxStateEvent, hitStateEvent
 	}
 	switch {
 	case m.size > most:
+		s.r.hits.add(bound)
 		return "", denial("invalid: event is larger than " + strconv.Itoa(most) + " bytes")
 	case ev.Kind == kindAuth:
 		return "", denial("invalid: kind 22242 belongs into an AUTH message") // N-038
+	case !within:
+		s.limited(hitEvents)
+		return "", denial("rate-limited: more than " + strconv.Itoa(s.r.cfg.EventsPerMinute) + " events per minute on one connection")
 	}
 	if err := s.authentic(ev); err != nil {
 		return "", err
@@ -94,14 +106,22 @@ func (s *session) authentic(ev *nostr.Event) error {
 	if err != nil {
 		return denial("invalid: " + err.Error())
 	}
+	if !s.acct.spend(&s.acct.events) {
+		s.limited(hitPrefixEvents)
+		return denial("rate-limited: more than " + strconv.Itoa(s.r.cfg.PrefixEventsPerMinute) + " events per minute from your network")
+	}
 	// The event outlives its connection, so this does not end with it.
-	if err := s.r.verify.Acquire(s.r.work, 1); err != nil {
+	turn, err := s.r.verify.take(s.r.work, s.acct)
+	if err != nil {
 		return fault.E(fault.Closing, "relay: verify", "shutting down")
 	}
 	err = checkSig(ev, hash)
-	s.r.verify.Release(1)
+	turn.done()
 	if err != nil {
-		s.bad++
+		if s.bad++; s.bad >= suspect {
+			s.r.hits.add(hitPrefixBadSignatures)
+			s.acct.forge()
+		}
 		s.r.n.badSignatures.Add(1)
 		return denial("invalid: " + err.Error())
 	}
@@ -118,7 +138,11 @@ func (s *session) handIn(ev *nostr.Event) (v grasp.Verdict, err error) {
 	}()
 	ctx, cancel := context.WithTimeout(s.r.work, s.r.cfg.ReceiveTime)
 	defer cancel()
-	return s.r.desk.Receive(ctx, ev, Encode(ev), s.prefix)
+	v, err = s.r.desk.Receive(ctx, ev, Encode(ev), s.prefix)
+	if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		s.r.hits.add(hitReceiveTime)
+	}
+	return v, err
 }
 
 // tell says an error to a client, prefix first. What must not be said is logged instead.
@@ -142,6 +166,14 @@ func (s *session) tell(err error, ev *nostr.Event) string {
 	return fault.CodeOf(err).Nostr() + ": " + text
 }
 
+// minutes writes d for a person.
+func minutes(d time.Duration) string {
+	if d%time.Minute == 0 {
+		return strconv.Itoa(int(d/time.Minute)) + " minutes"
+	}
+	return d.String()
+}
+
 // isProtected reports whether ev is for its author alone to publish (NIP-70).
 func isProtected(ev *nostr.Event) bool {
 	for _, tag := range ev.Tags {
@@ -151,11 +183,6 @@ func isProtected(ev *nostr.Event) bool {
 	}
 	return false
 }
-
-const (
-	authWindow = 10 * time.Minute
-	maxAuthed  = 16 // keys of one connection
-)
 
 // sendChallenge asks for NIP-42 authentication. It is done only when something needs it (N-038).
 func (s *session) sendChallenge() { s.reply(item{head: say("AUTH", s.challenge)}) }
@@ -177,23 +204,22 @@ func (s *session) onAuth(m message) {
 		s.r.n.auths.Add(1)
 		s.reply(item{head: sayOK(m.id, true, "")})
 	}
-	if s.bad >= s.r.cfg.BadSignatures {
-		s.end(websocket.ClosePolicyViolation, "too many wrong signatures")
-	}
+	s.endForger()
 }
 
 func (s *session) authenticate(m message) error {
 	ev := m.event
 	now := s.r.cfg.Now()
 	if !s.events.spend(now) {
-		s.r.n.rateLimited.Add(1)
+		s.limited(hitEvents)
 		return denial("rate-limited: too many events")
 	}
 	if ev.Kind != kindAuth {
 		return denial("invalid: AUTH takes an event of kind 22242")
 	}
-	if age := now.Sub(ev.CreatedAt.Time()); age > authWindow || age < -authWindow {
-		return denial("invalid: created_at is more than 10 minutes away from our clock")
+	if age := now.Sub(ev.CreatedAt.Time()); age > s.r.cfg.AuthTime || age < -s.r.cfg.AuthTime {
+		s.r.hits.add(hitAuthTime)
+		return denial("invalid: created_at is more than " + minutes(s.r.cfg.AuthTime) + " away from our clock")
 	}
 	if ev.Tags.Find("challenge") == nil || ev.Tags.Find("challenge")[1] != s.challenge {
 		return denial("invalid: this is not the challenge of this connection")
@@ -210,7 +236,8 @@ func (s *session) authenticate(m message) error {
 		return err
 	}
 	key := grasp.PubKey(ev.PubKey)
-	if _, known := s.authed[key]; !known && len(s.authed) >= maxAuthed {
+	if _, known := s.authed[key]; !known && len(s.authed) >= s.r.cfg.AuthKeys {
+		s.limited(hitAuthKeys)
 		return denial("rate-limited: too many keys on one connection")
 	}
 	if s.authed == nil {

@@ -162,6 +162,11 @@ func open(t testing.TB, change func(*relay.Config)) *house {
 		EventBurst:     10_000,
 		RequestBurst:   100_000,
 		MaxConnections: 10_000,
+
+		PrefixConnectsPerMinute: 1_000_000,
+		PrefixRequestsPerSecond: 100_000,
+		PrefixRequestBurst:      100_000,
+		PrefixEventBurst:        100_000,
 	}
 	if change != nil {
 		change(&cfg)

@@ -32,12 +32,15 @@ type message struct {
 	hasNeg  bool
 
 	fail, odd string
+	over      limit // the bound that was met, if that is what is wrong
 }
 
 // bounds are the limits that a parser needs to know.
 type bounds struct {
 	filters int // per REQ
 	values  int // per list of a filter
+	tags    int // of an event
+	event   int // bytes of an event; of one that is larger nothing is kept
 	search  bool
 }
 
@@ -52,7 +55,7 @@ func parseMessage(s string, lim bounds) message {
 	if p.fail == "" {
 		p.end()
 	}
-	m.fail, m.odd = p.fail, p.odd
+	m.fail, m.odd, m.over = p.fail, p.odd, p.over
 	if m.odd != "" && !strings.HasPrefix(m.odd, "invalid: ") && !strings.HasPrefix(m.odd, "unsupported: ") {
 		m.odd = "invalid: " + m.odd
 	}
@@ -81,7 +84,7 @@ func (m *message) parse(p *scanner, lim bounds) {
 		}
 		switch {
 		case n == 1 && (m.verb == "EVENT" || m.verb == "AUTH"):
-			return m.parseEvent(p)
+			return m.parseEvent(p, lim)
 		case n == 1 && (m.verb == "REQ" || m.verb == "COUNT" || m.verb == "CLOSE" || m.isNeg()):
 			m.hasSub = p.next() == '"'
 			var ok bool
@@ -89,7 +92,7 @@ func (m *message) parse(p *scanner, lim bounds) {
 			return ok
 		case m.verb == "REQ" || m.verb == "COUNT":
 			if n-2 == lim.filters {
-				p.complain("more than " + strconv.Itoa(lim.filters) + " filters")
+				p.exceed(hitFilters, "more than "+strconv.Itoa(lim.filters)+" filters")
 			}
 			if n-2 >= lim.filters {
 				return p.skip(1)
@@ -147,7 +150,7 @@ const (
 )
 
 // parseEvent reads an event object (N-002). Unknown fields are dropped.
-func (m *message) parseEvent(p *scanner) bool {
+func (m *message) parseEvent(p *scanner, lim bounds) bool {
 	if p.next() != '{' {
 		p.complain("an event is an object")
 		return p.skip(1)
@@ -181,7 +184,7 @@ func (m *message) parseEvent(p *scanner) bool {
 			ev.Kind = int(n)
 		case "tags":
 			field = hasTags
-			ok = parseTags(p, ev)
+			ok = parseTags(p, ev, lim, start)
 		case "content":
 			field = hasContent
 			ev.Content, ok = p.wantText("content")
@@ -215,11 +218,25 @@ func (m *message) parseEvent(p *scanner) bool {
 	return true
 }
 
-func parseTags(p *scanner, ev *nostr.Event) bool {
+// parseTags reads the tags of an event that begins at start. A message could hold a million of
+// them, each of which costs ten times its bytes in memory.
+func parseTags(p *scanner, ev *nostr.Event, lim bounds, start int) bool {
 	ev.Tags = nostr.Tags{}
-	return p.wantList("tags", func(int) bool {
+	return p.wantList("tags", func(n int) bool {
+		switch {
+		case lim.tags > 0 && n >= lim.tags:
+			p.exceed(hitTags, "more than "+strconv.Itoa(lim.tags)+" tags")
+			return p.skip(3)
+		case lim.event > 0 && p.pos-start > lim.event:
+			p.exceed(hitEvent, "event is larger than "+strconv.Itoa(lim.event)+" bytes")
+			return p.skip(3)
+		}
 		tag := make(nostr.Tag, 0, 4)
-		ok := p.wantList("a tag", func(int) bool {
+		ok := p.wantList("a tag", func(n int) bool {
+			if lim.tags > 0 && n >= lim.tags {
+				p.exceed(hitTags, "a tag has more than "+strconv.Itoa(lim.tags)+" items")
+				return p.skip(4)
+			}
 			s, ok := p.wantText("a tag's item")
 			tag = append(tag, s)
 			return ok
@@ -282,7 +299,7 @@ func parseKinds(p *scanner, most int) ([]int, bool) {
 	list := []int{}
 	ok := p.wantList("kinds", func(n int) bool {
 		if n >= most {
-			p.complain("kinds has more than " + strconv.Itoa(most) + " values")
+			p.exceed(hitValues, "kinds has more than "+strconv.Itoa(most)+" values")
 			return p.skip(3)
 		}
 		k, ok := p.wantInt("a kind", 0, 65535)
@@ -297,7 +314,7 @@ func parseValues(p *scanner, field string, most int, hex bool) ([]string, bool) 
 	list := []string{}
 	ok := p.wantList(field, func(n int) bool {
 		if n >= most {
-			p.complain(field + " has more than " + strconv.Itoa(most) + " values")
+			p.exceed(hitValues, field+" has more than "+strconv.Itoa(most)+" values")
 			return p.skip(3)
 		}
 		s, ok := p.wantText("a value of " + field)
@@ -334,7 +351,7 @@ func ParseEvent(s string) (*nostr.Event, error) {
 	if !utf8.ValidString(s) {
 		p.complain("text is not valid UTF-8")
 	}
-	if m.parseEvent(&p) {
+	if m.parseEvent(&p, bounds{}) {
 		p.end()
 	}
 	if p.fail != "" {

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/nbd-wtf/go-nostr"
-	"golang.org/x/sync/semaphore"
 
 	"github.com/gitroost/gitroost/grasp"
 	"github.com/gitroost/gitroost/internal/fault"
@@ -49,7 +48,7 @@ type expiry struct {
 // reconciliations counts what is open in the whole house. One network gets half of it at most.
 type reconciliations struct {
 	keys         Keyer // nil: NIP-77 is not spoken
-	loads        *semaphore.Weighted
+	loads        *turns
 	most         negCount
 	mostOfPrefix negCount
 
@@ -61,14 +60,14 @@ type reconciliations struct {
 
 type negCount struct{ open, records int }
 
-func newReconciliations(cfg Config, reader Reader) *reconciliations {
+func newReconciliations(cfg Config, reader Reader, loads *turns) *reconciliations {
 	keys, _ := reader.(Keyer)
 	if cfg.NoNegentropy {
 		keys = nil
 	}
 	return &reconciliations{
 		keys:         keys,
-		loads:        semaphore.NewWeighted(negLoads),
+		loads:        loads,
 		most:         negCount{cfg.MaxAllNegSessions, cfg.MaxAllNegRecords},
 		mostOfPrefix: negCount{(cfg.MaxAllNegSessions + 1) / 2, max((cfg.MaxAllNegRecords+1)/2, cfg.MaxNegRecords)},
 		byPrefix:     make(map[string]negCount),
@@ -195,6 +194,7 @@ func (s *session) expire(x expiry) {
 	if s.recs[x.rec.id] != x.rec || x.rec.turn != x.turn {
 		return
 	}
+	s.r.hits.add(hitNegIdle)
 	s.dropNeg(x.rec)
 	s.negErr(x.rec.id, "closed: nothing was heard for "+s.r.cfg.NegIdle.String())
 }
@@ -203,11 +203,11 @@ func (s *session) expire(x expiry) {
 func (s *session) openNeg(id string, fs []nostr.Filter) (*reconciliation, string) {
 	cfg, house := &s.r.cfg, s.r.recs
 	if len(s.recs) >= cfg.MaxNegSessions {
-		s.r.n.rateLimited.Add(1)
+		s.limited(hitNegSessions)
 		return nil, "blocked: more than " + strconv.Itoa(cfg.MaxNegSessions) + " reconciliations on one connection"
 	}
 	if !house.take(s.prefix, negCount{open: 1}) {
-		s.r.n.rateLimited.Add(1)
+		s.limited(hitAllNegSessions)
 		return nil, "blocked: too many reconciliations are open here, try again later"
 	}
 	s.r.n.negentropies.Add(1)
@@ -219,13 +219,14 @@ func (s *session) openNeg(id string, fs []nostr.Filter) (*reconciliation, string
 	each := func(id grasp.EventID, at int64) bool {
 		switch {
 		case len(items) == cfg.MaxNegRecords:
+			s.r.hits.add(hitNegRecords)
 			why = "blocked: this query is too big, more than " + strconv.Itoa(cfg.MaxNegRecords) + " records match"
 		case len(items) == rec.held:
 			if n := min(negStep, cfg.MaxNegRecords-rec.held); house.take(s.prefix, negCount{records: n}) {
 				rec.held += n
 				break
 			}
-			s.r.n.rateLimited.Add(1)
+			s.limited(hitAllNegRecords)
 			why = "blocked: too many records are being reconciled here, try again later or ask for less"
 		}
 		if why != "" {
@@ -239,6 +240,7 @@ func (s *session) openNeg(id string, fs []nostr.Filter) (*reconciliation, string
 		err := s.askAmong(house.loads, &left, func(ctx context.Context) error { return house.keys.Keys(ctx, fs, each) })
 		switch {
 		case errors.Is(err, context.DeadlineExceeded):
+			s.r.hits.add(hitNegTime)
 			why = "blocked: this query is too big, it takes longer than " + cfg.NegTime.String()
 		case err != nil:
 			why = s.tell(err, nil)

@@ -63,6 +63,7 @@ type limitation struct {
 	MaxLimit         int   `json:"max_limit"`
 	DefaultLimit     int   `json:"default_limit"`
 	MaxSubID         int   `json:"max_subid_length"`
+	MaxEventTags     int   `json:"max_event_tags"`
 	AuthRequired     bool  `json:"auth_required"`
 	PaymentRequired  bool  `json:"payment_required"`
 	RestrictedWrites bool  `json:"restricted_writes"`
@@ -93,7 +94,8 @@ func describe(c Config, negentropy bool) []byte {
 			MaxSubscriptions: c.MaxSubscriptions,
 			MaxLimit:         c.MaxLimit,
 			DefaultLimit:     c.DefaultLimit,
-			MaxSubID:         maxSubID,
+			MaxSubID:         c.MaxSubID,
+			MaxEventTags:     c.MaxTags,
 			RestrictedWrites: true, // only what concerns a repository here is taken
 			CreatedAtUpper:   int64(i.FutureLimit / time.Second),
 		},

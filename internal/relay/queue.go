@@ -28,6 +28,8 @@ const perItem = 64
 type queue struct {
 	limit int // bytes, answers and events together
 	count int // messages
+	all   *pool
+	acct  *account
 
 	wake chan struct{} // something to do for the writer
 	room chan struct{} // the queue went below half of its limit
@@ -40,12 +42,15 @@ type queue struct {
 	pong  []byte
 	bye   []byte // the close frame after the last item
 	shut  bool   // nothing is taken any more
+	gone  bool   // nor sent, and nothing is counted
 }
 
-func newQueue(limit, count int) *queue {
+func newQueue(limit, count int, all *pool, acct *account) *queue {
 	return &queue{
 		limit: limit,
 		count: count,
+		all:   all,
+		acct:  acct,
 		wake:  make(chan struct{}, 1),
 		room:  make(chan struct{}, 1),
 	}
@@ -58,33 +63,51 @@ func poke(c chan struct{}) {
 	}
 }
 
-// put appends it. It reports false if the queue is full, which is the end of its client. A queue
-// that is shut swallows everything.
-func (q *queue) put(it item) bool {
+// put appends it. If that cannot be, which is the end of its client, it returns the bound that was
+// met. A queue that is shut swallows everything.
+func (q *queue) put(it item) limit {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return q.putLocked(it)
 }
 
-func (q *queue) putLocked(it item) bool {
+func (q *queue) putLocked(it item) limit {
 	if q.shut {
-		return true
+		return noLimit
 	}
 	n := it.size() + perItem
-	if len(q.items) > q.next && (q.bytes+n > q.limit || len(q.items)-q.next >= q.count) {
-		return false
+	switch {
+	case len(q.items) == q.next:
+	case q.bytes+n > q.limit || len(q.items)-q.next >= q.count:
+		return hitQueue
+	case q.bytes+n > queueFloor && q.all.full(q.acct, n):
+		return hitAllQueues
 	}
 	q.items = append(q.items, it)
-	q.bytes += n
+	q.tally(n)
 	poke(q.wake)
-	return true
+	return noLimit
 }
 
-// busy reports whether the queue is over half full; room is signalled when it no longer is.
+// tally notes that n bytes more wait, or fewer. Call it with mu held.
+func (q *queue) tally(n int) {
+	if q.gone {
+		return
+	}
+	q.bytes += n
+	q.all.add(q.acct, n)
+}
+
+// busy reports whether the queue holds as much as answers may fill it with; room is signalled when
+// that is no longer so. Where all queues together are half full, that is little.
 func (q *queue) busy() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return !q.shut && (q.bytes > q.limit/4 || len(q.items)-q.next > q.count/4)
+	return !q.shut && q.above()
+}
+
+func (q *queue) above() bool {
+	return q.bytes > q.limit/4 || len(q.items)-q.next > q.count/4 || q.bytes > queueFloor/4 && q.all.tight(q.acct)
 }
 
 // take returns the next item that is still wanted. last is the size of the one before, which
@@ -93,7 +116,7 @@ func (q *queue) take(last int) (it item, ok bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if last > 0 {
-		q.bytes -= last + perItem
+		q.tally(-last - perItem)
 	}
 	for q.next < len(q.items) {
 		it, q.items[q.next] = q.items[q.next], item{}
@@ -101,7 +124,7 @@ func (q *queue) take(last int) (it item, ok bool) {
 		// After CLOSE there are no further live events; what was asked for before it is still
 		// answered. When the id is used again only the new filters speak (check 102).
 		if sub := it.sub; sub != nil && (sub.replaced || sub.dead && it.live) {
-			q.bytes -= it.size() + perItem
+			q.tally(-it.size() - perItem)
 			continue
 		}
 		ok = true
@@ -116,7 +139,7 @@ func (q *queue) take(last int) (it item, ok bool) {
 		q.items = append(q.items[:0:0], q.items[q.next:]...)
 		q.next = 0
 	}
-	if q.bytes <= q.limit/4 && len(q.items)-q.next <= q.count/4 {
+	if !q.above() {
 		poke(q.room)
 	}
 	return it, ok
@@ -153,6 +176,8 @@ func (q *queue) close(frame []byte) {
 func (q *queue) discard() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.shut, q.items, q.next, q.bytes = true, nil, 0, 0
+	q.shut, q.items, q.next = true, nil, 0
+	q.tally(-q.bytes)
+	q.gone = true
 	poke(q.room)
 }

@@ -61,10 +61,12 @@ type Relay struct {
 	hosts    map[string]struct{} // authorities of the public URLs
 	bounds   bounds
 	n        counters
+	hits     hits
 
-	verify  *semaphore.Weighted
-	queries *semaphore.Weighted
+	verify  *turns
+	queries *turns
 	uploads *semaphore.Weighted
+	queued  pool
 
 	// work is the context in which events are received: an event goes to its end even if its
 	// client leaves. fire cancels it when Shutdown has no time left.
@@ -75,8 +77,8 @@ type Relay struct {
 	mu       sync.Mutex
 	closing  bool
 	sessions map[*session]struct{}
-	taken    int            // connections, those still shaking hands included
-	byPrefix map[string]int // the same by prefix
+	taken    int // connections, those still shaking hands included
+	accounts accounts
 	wg       sync.WaitGroup // one for each of taken
 }
 
@@ -91,15 +93,17 @@ func New(cfg Config, desk Desk, reader Reader, log *slog.Logger) *Relay {
 		reader:   reader,
 		log:      log,
 		d:        newDispatcher(),
-		recs:     newReconciliations(cfg, reader),
 		hosts:    make(map[string]struct{}),
-		bounds:   bounds{filters: cfg.MaxFilters, values: cfg.MaxValues, search: cfg.Search},
-		verify:   semaphore.NewWeighted(int64(cfg.Verifiers)),
-		queries:  semaphore.NewWeighted(int64(cfg.MaxQueries)),
+		bounds:   bounds{filters: cfg.MaxFilters, values: cfg.MaxValues, tags: cfg.MaxTags, event: max(cfg.MaxStateEvent, cfg.MaxEvent), search: cfg.Search},
 		uploads:  semaphore.NewWeighted(int64(cfg.MaxUploads)),
 		sessions: make(map[*session]struct{}),
-		byPrefix: make(map[string]int),
+		queued:   pool{most: cfg.MaxQueued},
 	}
+	behind := func() { r.hits.add(hitWork) }
+	r.verify = newTurns(cfg.Verifiers, cfg.Now, behind)
+	r.queries = newTurns(cfg.MaxQueries, cfg.Now, behind)
+	r.recs = newReconciliations(cfg, reader, newTurns(negLoads, cfg.Now, behind))
+	r.accounts = accounts{cfg: &r.cfg, by: make(map[string]*account)}
 	r.document = describe(cfg, r.recs.keys != nil)
 	r.work, r.fire = context.WithCancel(context.Background())
 	for _, u := range cfg.PublicURLs {
@@ -137,7 +141,8 @@ func (r *Relay) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		}
 	}
 	prefix := r.cfg.Prefix(req)
-	if status, why := r.admit(prefix); status != 0 {
+	acct, status, why := r.admit(prefix)
+	if status != 0 {
 		r.turnAway(w, status, why)
 		return
 	}
@@ -147,13 +152,15 @@ func (r *Relay) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 			header[k] = v[:1]
 		}
 	}
-	ws, err := r.up.Upgrade(w, req, header)
+	door := &hijacker{ResponseWriter: w, r: r, acct: acct}
+	ws, err := r.up.Upgrade(door, req, header)
 	if err != nil {
-		r.leave(nil, prefix)
+		r.leave(nil, acct)
 		r.log.Debug("websocket handshake failed", "err", err)
 		return
 	}
-	s := r.newSession(ws, slim, prefix)
+	s := r.newSession(ws, slim, acct)
+	door.conn.ctx = s.ctx
 	r.mu.Lock()
 	r.sessions[s] = struct{}{}
 	if r.closing {
@@ -170,33 +177,41 @@ func (r *Relay) turnAway(w http.ResponseWriter, status int, why string) {
 }
 
 // admit takes a place for one connection, or returns why there is none.
-func (r *Relay) admit(prefix string) (status int, why string) {
+func (r *Relay) admit(prefix string) (acct *account, status int, why string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	switch {
-	case r.closing:
-		return http.StatusServiceUnavailable, "shutting down"
-	case r.taken >= r.cfg.MaxConnections:
-		return http.StatusServiceUnavailable, "too many connections"
-	case prefix != "" && r.byPrefix[prefix] >= r.cfg.MaxPerPrefix:
-		return http.StatusTooManyRequests, "too many connections from your network"
+	if r.closing {
+		return nil, http.StatusServiceUnavailable, "shutting down"
 	}
-	r.taken++
-	r.byPrefix[prefix]++
-	r.wg.Add(1)
-	r.n.connections.Add(1)
-	r.n.connectionsTotal.Add(1)
-	return 0, ""
+	if r.taken >= r.cfg.MaxConnections {
+		r.hits.add(hitConnections)
+		return nil, http.StatusServiceUnavailable, "too many connections"
+	}
+	acct = r.accounts.enter(prefix)
+	switch {
+	case prefix != "" && acct.conns > r.cfg.MaxPerPrefix:
+		r.hits.add(hitPrefixConns)
+		why = "too many connections from your network"
+	case !acct.spend(&acct.connects):
+		r.hits.add(hitPrefixConnects)
+		why = "too many new connections from your network, try again in a minute"
+	default:
+		r.taken++
+		r.wg.Add(1)
+		r.n.connections.Add(1)
+		r.n.connectionsTotal.Add(1)
+		return acct, 0, ""
+	}
+	r.accounts.leave(acct)
+	return nil, http.StatusTooManyRequests, why
 }
 
 // leave gives the place back.
-func (r *Relay) leave(s *session, prefix string) {
+func (r *Relay) leave(s *session, acct *account) {
 	r.mu.Lock()
 	delete(r.sessions, s)
 	r.taken--
-	if r.byPrefix[prefix]--; r.byPrefix[prefix] == 0 {
-		delete(r.byPrefix, prefix)
-	}
+	r.accounts.leave(acct)
 	r.mu.Unlock()
 	r.n.connections.Add(-1)
 	r.wg.Done()

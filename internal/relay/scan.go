@@ -21,6 +21,7 @@ type scanner struct {
 	pos  int
 	fail string
 	odd  string
+	over limit // met first
 }
 
 func (p *scanner) stop(why string) bool {
@@ -34,6 +35,14 @@ func (p *scanner) complain(why string) {
 	if p.odd == "" {
 		p.odd = why
 	}
+}
+
+// exceed complains that a bound was met.
+func (p *scanner) exceed(bound limit, why string) {
+	if p.odd == "" {
+		p.over = bound
+	}
+	p.complain(why)
 }
 
 // next skips white space and returns the byte that follows, or 0 at the end.

@@ -25,7 +25,6 @@ const (
 	smallMessage = 64 << 10 // bytes that are read without asking for a share of MaxUploads
 	uploadWait   = 20 * time.Second
 	byeTime      = 3 * time.Second // for the client to answer our close frame
-	pingsAllowed = 10              // control frames per second
 )
 
 // A session is one connection.
@@ -33,6 +32,7 @@ type session struct {
 	r      *Relay
 	ws     *websocket.Conn
 	prefix string
+	acct   *account // shared with the other connections of its network
 	out    *queue
 
 	// ctx ends with the connection; cancel closes it.
@@ -70,27 +70,29 @@ type incoming struct {
 	tooLarge bool // text is only its beginning
 	last     bool // nothing can be read after it
 	busy     bool // there was no memory for it
+	read     int  // bytes of it, the discarded ones too
 	taken    int64
 	upload   int64
 }
 
-func (r *Relay) newSession(ws *websocket.Conn, req *http.Request, prefix string) *session {
+func (r *Relay) newSession(ws *websocket.Conn, req *http.Request, acct *account) *session {
 	var challenge [16]byte
 	rand.Read(challenge[:])
 	s := &session{
 		r:         r,
 		ws:        ws,
-		prefix:    prefix,
-		out:       newQueue(r.cfg.QueueBytes+max(r.cfg.MaxStateEvent, r.cfg.MaxEvent), r.cfg.QueueLength),
+		prefix:    acct.prefix,
+		acct:      acct,
+		out:       newQueue(r.cfg.QueueBytes+max(r.cfg.MaxStateEvent, r.cfg.MaxEvent), r.cfg.QueueLength, &r.queued, acct),
 		inbox:     make(chan incoming, maxInbox),
-		room:      semaphore.NewWeighted(int64(r.cfg.MaxMessage)),
+		room:      semaphore.NewWeighted(smallMessage),
 		goodbye:   make(chan struct{}),
 		challenge: hex.EncodeToString(challenge[:]),
 		subs:      make(map[string]*subscription),
 		recs:      make(map[string]*reconciliation),
 		expired:   make(chan expiry),
-		events:    newTokens(float64(r.cfg.EventsPerMinute)/60, r.cfg.EventBurst),
-		requests:  newTokens(float64(r.cfg.RequestsPerSecond), r.cfg.RequestBurst),
+		events:    newTokens(float64(r.cfg.EventsPerMinute)/60, float64(r.cfg.EventBurst)),
+		requests:  newTokens(float64(r.cfg.RequestsPerSecond), float64(r.cfg.RequestBurst)),
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.policy = newPolicy(s, req)
@@ -100,7 +102,7 @@ func (r *Relay) newSession(ws *websocket.Conn, req *http.Request, prefix string)
 // run lives as long as the connection, and a little longer: events that had arrived whole are
 // still received.
 func (s *session) run() {
-	defer s.r.leave(s, s.prefix)
+	defer s.r.leave(s, s.acct)
 	// Closing a TLS connection may take seconds, so it is nobody's job who is waited for.
 	stop := context.AfterFunc(s.ctx, func() {
 		if s.slow.Load() {
@@ -125,10 +127,14 @@ func (s *session) run() {
 // reset makes closing throw away what the kernel still holds for a client that does not take it.
 func (s *session) reset() {
 	c := s.ws.NetConn()
-	if t, ok := c.(interface{ NetConn() net.Conn }); ok { // TLS
+	for range 4 { // ours, and TLS
+		t, ok := c.(interface{ NetConn() net.Conn })
+		if !ok {
+			break
+		}
 		c = t.NetConn()
 	}
-	if t, ok := c.(*net.TCPConn); ok {
+	if t, ok := c.(interface{ SetLinger(sec int) error }); ok {
 		t.SetLinger(0)
 	}
 }
@@ -142,9 +148,11 @@ func (s *session) end(code int, text string) {
 	s.out.close(websocket.FormatCloseMessage(code, text))
 }
 
-// giveUp closes the connection of a client that does not read. It does not wait.
-func (s *session) giveUp() {
+// giveUp closes the connection of a client that does not read. It does not wait. why is the bound
+// that was met.
+func (s *session) giveUp(why limit) {
 	if s.slow.CompareAndSwap(false, true) {
+		s.r.hits.add(why)
 		s.r.n.slow.Add(1)
 		s.cancel()
 	}
@@ -154,16 +162,23 @@ func (s *session) giveUp() {
 func (s *session) read() {
 	defer close(s.inbox)
 	cfg := &s.r.cfg
-	idle := time.AfterFunc(cfg.Idle, s.cancel)
+	late := func(why limit) func() {
+		return func() {
+			s.r.hits.add(why)
+			s.cancel()
+		}
+	}
+	idle := time.AfterFunc(cfg.Idle, late(hitIdle))
 	defer idle.Stop()
-	whole := time.AfterFunc(cfg.MessageTime, s.cancel)
+	whole := time.AfterFunc(cfg.MessageTime, late(hitMessageTime))
 	whole.Stop()
 	defer whole.Stop()
 
-	controls := newTokens(pingsAllowed, 2*pingsAllowed)
+	controls := newTokens(float64(cfg.Controls), 2*float64(cfg.Controls))
 	control := func() bool {
 		idle.Reset(cfg.Idle)
 		if !controls.spend(cfg.Now()) {
+			s.r.hits.add(hitControls)
 			s.end(websocket.ClosePolicyViolation, "too many pings")
 			return false
 		}
@@ -191,9 +206,12 @@ func (s *session) read() {
 		in.binary = kind == websocket.BinaryMessage
 		s.r.n.bytesIn.Add(int64(len(in.text)))
 		idle.Stop() // while the worker is behind, silence is our own doing
-		in.taken = int64(min(len(in.text), cfg.MaxMessage))
+		if cost := wordCost + s.inflated(in.read); s.acct.read(s.ctx, cost) {
+			s.r.hits.add(hitPrefixBytes)
+		}
+		in.taken = int64(min(len(in.text), smallMessage))
 		if s.room.Acquire(s.ctx, in.taken) != nil {
-			s.r.uploads.Release(in.upload)
+			s.giveUpload(in.upload)
 			return
 		}
 		select {
@@ -210,9 +228,23 @@ func (s *session) read() {
 
 func (s *session) release(in incoming) {
 	s.room.Release(in.taken)
-	if in.upload > 0 {
-		s.r.uploads.Release(in.upload)
+	s.giveUpload(in.upload)
+}
+
+func (s *session) giveUpload(n int64) {
+	if n > 0 {
+		s.r.uploads.Release(n)
+		s.acct.uploads.Release(n)
 	}
+}
+
+// inflated returns what of n bytes the account was not asked for yet: those that were compressed
+// on the wire.
+func (s *session) inflated(n int) int {
+	if s.r.cfg.Compression {
+		return n
+	}
+	return 0
 }
 
 // readOne reads a message. Of one that is too large the rest is thrown away, so that the
@@ -221,8 +253,8 @@ func (s *session) release(in incoming) {
 func (s *session) readOne(body io.Reader, chunk []byte, progress func()) (in incoming, err error) {
 	most := s.r.cfg.MaxMessage
 	defer func() {
-		if err != nil && in.upload > 0 {
-			s.r.uploads.Release(in.upload)
+		if err != nil {
+			s.giveUpload(in.upload)
 		}
 	}()
 	var b strings.Builder
@@ -232,6 +264,7 @@ func (s *session) readOne(body io.Reader, chunk []byte, progress func()) (in inc
 		if n > 0 {
 			progress()
 		}
+		in.read += n
 		switch {
 		case in.tooLarge || in.busy:
 			thrown += n
@@ -258,7 +291,7 @@ func (s *session) readOne(body io.Reader, chunk []byte, progress func()) (in inc
 	}
 	if in.upload > 0 { // keep what is used
 		used := min(int64(len(in.text)), in.upload)
-		s.r.uploads.Release(in.upload - used)
+		s.giveUpload(in.upload - used)
 		in.upload = used
 	}
 	return in, nil
@@ -268,7 +301,11 @@ func (s *session) readOne(body io.Reader, chunk []byte, progress func()) (in inc
 func (s *session) reserve(n int64) int64 {
 	ctx, cancel := context.WithTimeout(s.ctx, uploadWait)
 	defer cancel()
+	if s.acct.uploads.Acquire(ctx, n) != nil {
+		return 0
+	}
 	if s.r.uploads.Acquire(ctx, n) != nil {
+		s.acct.uploads.Release(n)
 		return 0
 	}
 	return n
@@ -322,8 +359,10 @@ func (s *session) handle(in incoming) {
 	limit := strconv.Itoa(s.r.cfg.MaxMessage)
 	switch {
 	case in.busy:
+		s.r.hits.add(hitUploads)
 		s.unread(in.text, "rate-limited: too many large messages at once, try again")
 	case in.tooLarge:
+		s.r.hits.add(hitMessage)
 		s.unread(in.text, "invalid: message is larger than "+limit+" bytes")
 	case in.binary:
 		s.notice("invalid: messages are text, not binary")
@@ -347,6 +386,9 @@ func (s *session) unread(beginning, why string) {
 }
 
 func (s *session) dispatch(m message) {
+	if m.over != noLimit {
+		s.r.hits.add(m.over)
+	}
 	if m.fail != "" {
 		s.notice("invalid: " + m.fail)
 		if m.verb != "EVENT" || !m.hasID {
@@ -379,15 +421,9 @@ func (s *session) dispatch(m message) {
 
 // reply queues an answer, waiting while the client reads more slowly than it asks.
 func (s *session) reply(it item) {
-	for s.out.busy() {
-		select {
-		case <-s.out.room:
-		case <-s.ctx.Done():
-			return
-		}
-	}
-	if !s.out.put(it) {
-		s.giveUp()
+	s.waitRoom()
+	if why := s.out.put(it); why != noLimit {
+		s.giveUp(why)
 	}
 }
 
@@ -409,7 +445,10 @@ func (s *session) write() {
 	cfg := &s.r.cfg
 	ping := time.NewTicker(cfg.PingEvery)
 	defer ping.Stop()
-	stuck := time.AfterFunc(cfg.WriteTime, s.cancel)
+	stuck := time.AfterFunc(cfg.WriteTime, func() {
+		s.r.hits.add(hitWriteTime)
+		s.cancel()
+	})
 	stuck.Stop()
 	defer stuck.Stop()
 	send := func(kind int, data []byte) bool {

@@ -10,19 +10,16 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/nbd-wtf/go-nostr"
-	"golang.org/x/sync/semaphore"
-
 	"github.com/gitroost/gitroost/grasp"
 	"github.com/gitroost/gitroost/internal/fault"
+	"github.com/nbd-wtf/go-nostr"
 )
 
 const (
-	maxSubID   = 250     // characters of a subscription id (N-008)
 	maxPending = 4096    // events that may arrive while a subscription is loaded
 	pageBytes  = 1 << 20 // of stored events that are held before the client has taken them
+	smallPage  = 1 << 16 // the same while much waits in all
 	maxFresh   = 4096    // stored events that one connection remembers to have been sent
-	queryWait  = 10 * time.Second
 )
 
 // A key is an event id in half the space.
@@ -83,8 +80,8 @@ func (sub *subscription) deliver(a arrival) {
 	if _, sent := sub.recent[a.key]; sent {
 		return
 	}
-	if !s.out.putLocked(item{sub.head, a.raw, sub, true}) {
-		s.giveUp()
+	if why := s.out.putLocked(item{sub.head, a.raw, sub, true}); why != noLimit {
+		s.giveUp(why)
 		return
 	}
 	s.r.n.delivered.Add(1)
@@ -101,15 +98,15 @@ func (sub *subscription) golive(seen map[key]struct{}) bool {
 	if sub.overflow {
 		return false
 	}
-	full := !s.out.putLocked(eose)
+	full := s.out.putLocked(eose)
 	for _, a := range sub.pending {
 		if _, sent := seen[a.key]; !sent {
-			full = !s.out.putLocked(item{sub.head, a.raw, sub, true}) || full
+			full = max(full, s.out.putLocked(item{sub.head, a.raw, sub, true}))
 			s.r.n.delivered.Add(1)
 		}
 	}
-	if full {
-		s.giveUp()
+	if full != noLimit {
+		s.giveUp(full)
 	}
 	sub.pending, sub.loading = nil, false
 	// An event may have been in the store's answer and reach Publish only now. What was sent is
@@ -172,26 +169,40 @@ func (s *session) closed(sub, why string) {
 
 // badSub answers a message whose subscription id cannot be used.
 func (s *session) badSub(m message) bool {
+	most := s.r.cfg.MaxSubID
+	if utf8.RuneCountInString(m.sub) > most {
+		s.r.hits.add(hitSubID)
+	}
 	switch {
 	case !m.hasSub:
 		s.notice(or(m.odd, "invalid: a subscription id is missing"))
 	case m.sub == "":
 		s.notice("invalid: the subscription id is empty")
-	case utf8.RuneCountInString(m.sub) <= maxSubID:
+	case utf8.RuneCountInString(m.sub) <= most:
 		return false
 	case len(m.sub) <= maxEcho && m.verb != "CLOSE" && m.verb != "NEG-CLOSE":
-		s.declined(m, "invalid: the subscription id is longer than "+strconv.Itoa(maxSubID)+" characters")
+		s.declined(m, "invalid: the subscription id is longer than "+strconv.Itoa(most)+" characters")
 	default:
-		s.notice("invalid: the subscription id is longer than " + strconv.Itoa(maxSubID) + " characters")
+		s.notice("invalid: the subscription id is longer than " + strconv.Itoa(most) + " characters")
 	}
 	return true
+}
+
+// limited counts a message that is refused by a bound.
+func (s *session) limited(why limit) {
+	s.r.n.rateLimited.Add(1)
+	s.r.hits.add(why)
 }
 
 // refuse returns why a REQ, COUNT or NEG-OPEN is not taken up, or "".
 func (s *session) refuse(m message) string {
 	if !s.requests.spend(s.r.cfg.Now()) {
-		s.r.n.rateLimited.Add(1)
-		return "rate-limited: too many requests"
+		s.limited(hitRequests)
+		return "rate-limited: more than " + strconv.Itoa(s.r.cfg.RequestsPerSecond) + " requests per second on one connection"
+	}
+	if !s.acct.spend(&s.acct.requests) {
+		s.limited(hitPrefixRequests)
+		return "rate-limited: more than " + strconv.Itoa(s.r.cfg.PrefixRequestsPerSecond) + " requests per second from your network"
 	}
 	if m.odd != "" {
 		return m.odd
@@ -214,7 +225,7 @@ func (s *session) drop(id string) *subscription {
 		s.r.d.remove(m)
 	}
 	s.weight -= sub.weight
-	s.r.n.filterBytes.Add(-sub.weight)
+	s.giveFilters(sub.weight)
 	s.r.n.subscriptions.Add(-1)
 	s.out.mu.Lock()
 	sub.dead, sub.pending, sub.recent = true, nil, nil
@@ -262,18 +273,15 @@ func (s *session) onReq(m message) {
 func (s *session) open(id string, fs []nostr.Filter) (*subscription, string) {
 	cfg := &s.r.cfg
 	if len(s.subs) >= cfg.MaxSubscriptions {
-		s.r.n.rateLimited.Add(1)
+		s.limited(hitSubscriptions)
 		return nil, "rate-limited: more than " + strconv.Itoa(cfg.MaxSubscriptions) + " subscriptions"
 	}
 	sub := &subscription{s: s, id: id, head: eventHead(id), loading: true}
 	for i := range fs {
 		sub.weight += weight(&fs[i])
 	}
-	if s.weight+sub.weight > cfg.MaxFilterBytes || s.r.n.filterBytes.Add(sub.weight) > cfg.MaxAllFilters {
-		if s.weight+sub.weight <= cfg.MaxFilterBytes {
-			s.r.n.filterBytes.Add(-sub.weight)
-		}
-		s.r.n.rateLimited.Add(1)
+	if why := s.takeFilters(sub.weight); why != noLimit {
+		s.limited(why)
 		return nil, "rate-limited: the open subscriptions hold too many values"
 	}
 	s.weight += sub.weight
@@ -289,6 +297,25 @@ func (s *session) open(id string, fs []nostr.Filter) (*subscription, string) {
 		s.r.d.add(m)
 	}
 	return sub, ""
+}
+
+// takeFilters counts the memory of a subscription, or returns the bound that is in the way.
+func (s *session) takeFilters(n int64) limit {
+	cfg := &s.r.cfg
+	if s.weight+n > cfg.MaxFilterBytes {
+		return hitFilterBytes
+	}
+	all, ours := s.r.n.filterBytes.Add(n), s.acct.filters.Add(n)
+	if all > cfg.MaxAllFilters || s.prefix != "" && ours > max(cfg.MaxAllFilters/filterShare, cfg.MaxFilterBytes) {
+		s.giveFilters(n)
+		return hitAllFilters
+	}
+	return noLimit
+}
+
+func (s *session) giveFilters(n int64) {
+	s.r.n.filterBytes.Add(-n)
+	s.acct.filters.Add(-n)
 }
 
 // load sends what is stored: filter after filter, newest first, no event twice (check 97).
@@ -316,14 +343,18 @@ func (s *session) loadOne(sub *subscription, f nostr.Filter, seen map[key]struct
 	var edge map[key]struct{} // what this filter sent of the second at which its last page ended
 	for {
 		var page []arrival
-		size, more := 0, false
+		size, more, most := 0, false, pageBytes
+		if s.r.queued.tight(s.acct) {
+			most = smallPage
+		}
 		err := s.ask(left, func(ctx context.Context) error {
+			start := s.r.cfg.Now()
 			return s.r.reader.Query(ctx, f, func(id grasp.EventID, raw []byte) bool {
 				k := keyOf(string(id))
 				if _, sent := edge[k]; sent {
 					return true
 				}
-				if size > 0 && size+len(raw) > pageBytes {
+				if size > 0 && (size+len(raw) > most || len(page)%16 == 0 && s.overslept(start)) {
 					more = true
 					return false
 				}
@@ -335,7 +366,9 @@ func (s *session) loadOne(sub *subscription, f nostr.Filter, seen map[key]struct
 		if err != nil {
 			return err
 		}
+		s.r.queued.add(s.acct, size)
 		for _, a := range page {
+			s.r.queued.add(s.acct, -len(a.raw))
 			if _, sent := seen[a.key]; sent {
 				continue
 			}
@@ -363,6 +396,11 @@ func (s *session) loadOne(sub *subscription, f nostr.Filter, seen map[key]struct
 	}
 }
 
+// overslept reports whether a query that began at start has to make room for others.
+func (s *session) overslept(start time.Time) bool {
+	return s.r.cfg.Now().Sub(start) > s.r.cfg.QuerySlice && s.r.queries.contended()
+}
+
 // ask runs one question to the store within what is left of the time for the whole request.
 // Waiting for a turn is not held against the client.
 func (s *session) ask(left *time.Duration, question func(ctx context.Context) error) error {
@@ -370,14 +408,17 @@ func (s *session) ask(left *time.Duration, question func(ctx context.Context) er
 }
 
 // askAmong is ask where turns decides whose turn it is.
-func (s *session) askAmong(turns *semaphore.Weighted, left *time.Duration, question func(ctx context.Context) error) error {
-	turn, cancel := context.WithTimeout(s.ctx, queryWait)
-	err := turns.Acquire(turn, 1)
+func (s *session) askAmong(turns *turns, left *time.Duration, question func(ctx context.Context) error) error {
+	wait, cancel := context.WithTimeout(s.ctx, s.r.cfg.QueryWait)
+	turn, err := turns.take(wait, s.acct)
 	cancel()
 	if err != nil {
+		if s.ctx.Err() == nil {
+			s.limited(hitQueryWait)
+		}
 		return fault.E(fault.Busy, "relay: ask", "too many requests are being answered, try again")
 	}
-	defer turns.Release(1)
+	defer turn.done()
 	ctx, cancel := context.WithTimeout(s.ctx, *left)
 	defer cancel()
 	start := s.r.cfg.Now()
@@ -392,6 +433,7 @@ func (s *session) askAmong(turns *semaphore.Weighted, left *time.Duration, quest
 // tellQuery says why a request could not be answered.
 func (s *session) tellQuery(err error) string {
 	if errors.Is(err, context.DeadlineExceeded) {
+		s.r.hits.add(hitQueryTime)
 		return "error: the answer takes longer than " + s.r.cfg.QueryTime.String() + ", ask for less"
 	}
 	return s.tell(err, nil)
