@@ -19,6 +19,7 @@ type Refusal struct {
 	Ref    RefName // the ref it is about, or ""
 	Text   string  // one line for a person: what is wrong
 	Hint   string  // what to do about it, or ""
+	Limit  string  // the setting below "limits." that was met: "waiting_per_key"; or ""
 
 	// Unrelated marks an event refused only because nothing known here connects to it; it may
 	// become acceptable when its anchor arrives (G01-112, G01-805).

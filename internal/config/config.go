@@ -40,6 +40,7 @@ type Config struct {
 	Log       Log
 	Purgatory Purgatory
 	Repos     Repos
+	Relay     Relay
 	Limits    Limits
 }
 
@@ -78,6 +79,8 @@ type Repos struct {
 
 // Limits bound every input. Counts are at least 1.
 type Limits struct {
+	RelayLimits
+
 	StateEvent      int64 // bytes of one event of kind 30618
 	Event           int64 // bytes of any other event
 	Message         int64 // bytes of one WebSocket message

@@ -168,6 +168,7 @@ func count(p *int, name, def string, low, high int, doc string) Setting {
 			return nil
 		},
 		get: func() string { return strconv.Itoa(*p) },
+		num: func() float64 { return float64(*p) },
 	}
 }
 
@@ -187,6 +188,7 @@ func size(p *int64, name, def string, low, high int64, doc string) Setting {
 			return nil
 		},
 		get: func() string { return Size(*p) },
+		num: func() float64 { return float64(*p) },
 	}
 }
 
@@ -206,6 +208,7 @@ func duration(p *time.Duration, name, def string, low, high time.Duration, doc s
 			return nil
 		},
 		get: func() string { return Duration(*p) },
+		num: func() float64 { return p.Seconds() },
 	}
 }
 

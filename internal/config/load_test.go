@@ -60,6 +60,10 @@ func TestDefaultsOfClients(t *testing.T) { // README decision 7, N-013, G01-402,
 		"filters":       c.Limits.Filters == 20,
 		"values":        c.Limits.FilterValues == 2000,
 		"rate":          c.Limits.EventsPerMinute == 120 && c.Limits.EventBurst == 120,
+		"networks":      c.Limits.AddressEvents >= 10*c.Limits.EventsPerMinute && c.Limits.AddressEventBurst >= 10*c.Limits.EventBurst,
+		"large filters": c.Limits.FilterMemory >= 20*2000*256,
+		"large states":  c.Limits.EventTags >= c.Limits.PushCommands && c.Limits.Uploads/4 >= c.Limits.Message,
+		"probes":        c.Relay.Negentropy && c.Limits.SubID >= 250,
 		"commands":      c.Limits.PushCommands == 10000,
 		"pack":          c.Limits.MaxPush == 2<<30 && c.Limits.MaxPRPush == 256<<20,
 		"waiting":       c.Limits.WaitingPerKey == 100 && c.Limits.WaitingPerAddress == 1000 && c.Limits.Waiting == 50000,
@@ -109,6 +113,7 @@ func TestEverySettingHasOneNameEverywhere(t *testing.T) {
 		"listen": "127.0.0.1:9", "admin.listen": "127.0.0.1:8", "icon": "https://x.example/i.png",
 		"log.level": "debug", "log.format": "json", "data": "/srv/x",
 		"limits.address_connections": "99", "limits.waiting": "49999", "limits.waiting_per_key": "99", "limits.waiting_per_address": "999",
+		"relay.negentropy":  "false",
 		"limits.send_queue": "9 MiB", "limits.message": "5 MiB", "limits.max_pr_push": "255 MiB",
 	}
 	base := config.Default()

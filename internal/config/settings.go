@@ -14,6 +14,16 @@ type Setting struct {
 	flag bool // a boolean: --name alone means true
 	set  func(string) error
 	get  func() string
+	num  func() float64 // nil if it is no number
+}
+
+// Number returns what is in force as a number: a count, bytes or seconds. ok is false for a setting
+// that is none of these.
+func (s Setting) Number() (n float64, ok bool) {
+	if s.num == nil {
+		return 0, false
+	}
+	return s.num(), true
 }
 
 // Flag returns the name of the setting on the command line, without dashes in front.
@@ -33,7 +43,7 @@ const day = 24 * time.Hour
 // settings is the only place that knows the names. The order is that of the reference.
 func (c *Config) settings() []Setting {
 	l := &c.Limits
-	return []Setting{
+	return amongLimits([]Setting{
 		text(&c.Listen, "listen", "127.0.0.1:7334", hostport,
 			"Where git, the relay and the pages listen. The default is reached from this computer only. Port 0 lets the system choose."),
 		text(&c.Domain, "domain", "", authority,
@@ -87,6 +97,11 @@ func (c *Config) settings() []Setting {
 			"How long a repository can still be read after its owner stopped naming this server."),
 		duration(&c.Repos.DeletedGrace, "repos.deleted_grace", "90d", 0, 3650*day,
 			"How long the data of a deleted repository is kept, unserved, in case its owner announces it again."),
+
+		boolean(&c.Relay.Negentropy, "relay.negentropy", "true",
+			"Offer NIP-77, by which other relays and clients find out which events they lack."),
+		boolean(&c.Relay.Compression, "relay.compression", "false",
+			"Offer to compress WebSocket messages. It costs about 40 KiB of memory for each message on its way."),
 
 		size(&l.StateEvent, "limits.state_event", "1 MiB", 16<<10, 16<<20,
 			"The largest state event (kind 30618). A state names every branch and tag: about 100 bytes each."),
@@ -153,5 +168,5 @@ func (c *Config) settings() []Setting {
 			"How long a WebSocket may be silent, answers to pings included."),
 		duration(&l.Keepalive, "limits.keepalive", "2m", time.Second, time.Hour,
 			"How long an HTTP connection is kept for the next request."),
-	}
+	}, relayLimits(&l.RelayLimits))
 }

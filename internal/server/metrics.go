@@ -49,6 +49,7 @@ func (s *Server) metrics(door *githttp.Handler) http.Handler {
 	counter("relay_bad_signatures_total", "Events whose id or signature was wrong.", nil, func() int64 { return rel.Stats().BadSignatures })
 	counter("relay_rate_limited_total", "EVENT, REQ and COUNT messages over their rate.", nil, func() int64 { return rel.Stats().RateLimited })
 	counter("relay_slow_total", "Clients given up because they did not read.", nil, func() int64 { return rel.Stats().Slow })
+	s.limitMetrics(reg)
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(reg, promhttp.HandlerOpts{}))
 	return mux

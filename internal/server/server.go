@@ -46,6 +46,7 @@ type Server struct {
 	http     *http.Server
 	adminSrv *http.Server
 	relay    *relay.Relay
+	limited  limited // how often the desk said no because of a limit
 	steward  *steward.Steward
 	store    *store.Store
 	vault    *gitdir.Vault
@@ -136,12 +137,12 @@ func (s *Server) build() error {
 		WithdrawnGrace: cfg.Repos.WithdrawnGrace,
 		DeletedGrace:   cfg.Repos.DeletedGrace,
 		WaitingPerKey:  lim.WaitingPerKey, WaitingPerSource: lim.WaitingPerAddress, WaitingInAll: lim.Waiting,
-		NewReposPerHour: lim.NewRepos,
-		MaxPack:         lim.MaxPush, MaxPullPack: lim.MaxPRPush, MaxObjects: uint32(lim.PushObjects),
+		NewReposPerHour: lim.NewRepos, FutureLimit: lim.Future,
+		MaxPack: lim.MaxPush, MaxPullPack: lim.MaxPRPush, MaxObjects: uint32(lim.PushObjects),
 	}, s.store, s.vault, s.log.With("room", "steward"))
 
 	addresses := prefixer{trusted: cfg.TrustedProxies}
-	s.relay = relay.New(relay.Config{
+	s.relay = relay.New(withLimits(cfg, relay.Config{
 		Now:        s.now,
 		PublicURLs: relayURLs(s.public, cfg.Authorities(bound)),
 		Prefix:     addresses.prefix,
@@ -154,13 +155,7 @@ func (s *Server) build() error {
 			Icon: cfg.Icon, Version: Version(), NIPs: []int{9, 34, 40, 62}, Grasps: []string{"GRASP-01"},
 			Criteria: criteria(cfg), Curation: curation(cfg),
 		},
-		MaxConnections: lim.Connections, MaxPerPrefix: lim.AddressConns,
-		MaxMessage: int(lim.Message), MaxStateEvent: int(lim.StateEvent), MaxEvent: int(lim.Event),
-		MaxSubscriptions: lim.Subscriptions, MaxFilters: lim.Filters, MaxValues: lim.FilterValues,
-		MaxLimit: lim.QueryResults, EventsPerMinute: lim.EventsPerMinute, EventBurst: lim.EventBurst,
-		RequestsPerSecond: lim.RequestRate, RequestBurst: lim.RequestBurst,
-		QueueBytes: int(lim.SendQueue), Idle: lim.SocketIdle,
-	}, s.steward, s.store, s.log.With("room", "relay"))
+	}), countingDesk{s.steward, &s.limited}, s.store, s.log.With("room", "relay"))
 
 	door := githttp.New(githttp.Config{
 		Version: Version(), Now: s.now, Idle: lim.Idle, Wall: lim.PushTime,

@@ -82,7 +82,7 @@ func (s *Steward) timely(ev *nostr.Event, now time.Time) error {
 	}
 	if at := time.Unix(int64(ev.CreatedAt), 0); at.Sub(now) > s.cfg.FutureLimit {
 		return &grasp.Refusal{
-			Rule: "N-011", Prefix: grasp.Invalid,
+			Rule: "N-011", Prefix: grasp.Invalid, Limit: "future",
 			Text: fmt.Sprintf("created_at too far in the future, at most %s are accepted; check your clock", s.cfg.FutureLimit),
 		}
 	}
@@ -140,24 +140,24 @@ func plainStale() error {
 
 // room refuses an event that would have to wait where too many wait already (G01-408).
 func (s *Steward) room(ans Answer, source string) error {
-	full := func(n, limit int, who string) error {
+	full := func(n, limit int, name, who string) error {
 		if n < limit {
 			return nil
 		}
 		return &grasp.Refusal{
-			Rule: "G01-408", Prefix: grasp.RateLimit,
+			Rule: "G01-408", Prefix: grasp.RateLimit, Limit: name,
 			Text: fmt.Sprintf("%d events %s wait for their git data; push it, or try again in half an hour", n, who),
 		}
 	}
-	if err := full(ans.WaitingByAuthor, s.cfg.WaitingPerKey, "of this key"); err != nil {
+	if err := full(ans.WaitingByAuthor, s.cfg.WaitingPerKey, "waiting_per_key", "of this key"); err != nil {
 		return err
 	}
 	if source != "" {
-		if err := full(ans.WaitingBySource, s.cfg.WaitingPerSource, "from this address"); err != nil {
+		if err := full(ans.WaitingBySource, s.cfg.WaitingPerSource, "waiting_per_address", "from this address"); err != nil {
 			return err
 		}
 	}
-	return full(ans.WaitingInAll, s.cfg.WaitingInAll, "on this server")
+	return full(ans.WaitingInAll, s.cfg.WaitingInAll, "waiting", "on this server")
 }
 
 // receiveAnnouncement takes an event of kind 30617.
@@ -220,7 +220,7 @@ func (s *Steward) receiveAnnouncement(ctx context.Context, e *Entry, ans Answer)
 			}
 			if was == grasp.NotHosted && !s.rate.allow(e.Source, s.cfg.NewReposPerHour, s.cfg.Now()) {
 				return 0, news{}, &grasp.Refusal{
-					Rule: "G01-110", Prefix: grasp.RateLimit,
+					Rule: "G01-110", Prefix: grasp.RateLimit, Limit: "new_repos",
 					Text: fmt.Sprintf("%d repositories an hour were announced from this address; try again later", s.cfg.NewReposPerHour),
 				}
 			}
