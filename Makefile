@@ -14,10 +14,10 @@ KILLS ?= 500
 MIB ?= 1024
 BENCH ?= .
 
-.PHONY: help run build test check bench torture fuzz setup clean
+.PHONY: help run build test test-browser check bench torture fuzz setup clean
 
 help: ## print this
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: build ## a GRASP server here: a repository, a push, a clone, a refused push; then it keeps serving
 	@./gitroost demo --then-serve
@@ -28,6 +28,10 @@ build: setup ## build ./gitroost, one static program
 test: setup ## everything: go vet and all tests
 	$(GO) vet ./...
 	$(GO) test -timeout 30m ./...
+
+test-browser: build ## real clients: nostr-tools and isomorphic-git in headless Chromium, and libgit2; our pages
+	@./.ci/setup-browser
+	cd testdata/browser && GITROOST_BIN=$(CURDIR)/gitroost node --test --test-concurrency=1 --test-timeout=300000 --test-reporter=spec *.test.mjs
 
 check: setup ## formatting, vet, staticcheck, known vulnerabilities, import rules, races
 	@bad=$$(gofmt -l $$(git ls-files '*.go')); if [ -n "$$bad" ]; then echo "not formatted:" $$bad; exit 1; fi

@@ -154,13 +154,13 @@ func citations(t *testing.T) map[int]map[string]struct{} {
 			return err
 		}
 		if d.IsDir() {
-			if n := d.Name(); path != root && strings.HasPrefix(n, ".") {
+			if n := d.Name(); path != root && strings.HasPrefix(n, ".") || n == "node_modules" {
 				return filepath.SkipDir
 			}
 			return nil
 		}
 		rel, _ := filepath.Rel(root, path)
-		if !strings.HasSuffix(rel, "_test.go") && !strings.HasSuffix(rel, ".txtar") || strings.HasSuffix(rel, "conformance_test.go") {
+		if !isTest(rel) || strings.HasSuffix(rel, "conformance_test.go") {
 			return nil
 		}
 		return scan(path, filepath.ToSlash(rel), out)
@@ -169,6 +169,15 @@ func citations(t *testing.T) map[int]map[string]struct{} {
 		t.Fatal(err)
 	}
 	return out
+}
+
+func isTest(path string) bool {
+	for _, end := range []string{"_test.go", ".txtar", ".test.mjs"} {
+		if strings.HasSuffix(path, end) {
+			return true
+		}
+	}
+	return false
 }
 
 // scan adds the citations of one file. What stands above a function belongs to it.
