@@ -1,0 +1,338 @@
+package answers
+
+import (
+	"container/list"
+	"context"
+	"io"
+	"os"
+	"sync"
+	"time"
+)
+
+// step is how much room on disk is taken at a time, in bytes.
+const step = 1 << 20
+
+// An answer is bytes that one writer appends and any number of readers follow.
+//
+// They lie in memory, mem, until there are too many; then in a file, from its beginning. An answer
+// for which there is no room is paced: from base on it passes through mem, which is emptied when
+// all readers have caught up.
+type answer struct {
+	c      *Cache
+	key    Key
+	path   string
+	cancel context.CancelFunc // ends the writer
+
+	// Guarded by Cache.mu.
+	uses  int
+	place *list.Element // in Cache.idle
+	made  time.Time
+
+	// reserved is the room that it has on disk. Only the writer changes it, and release.
+	reserved int64
+
+	mu      sync.Mutex
+	readers map[*Reader]struct{}
+	mem     []byte // the bytes from base to size
+	base    int64
+	file    *os.File // the bytes up to length; nil if there is none, or nobody reads it
+	length  int64
+	spilled bool // there is a file
+	paced   bool
+	size    int64
+	done    bool
+	err     error         // of the writer; only if done
+	wake    chan struct{} // closed at the next change; nil if nobody waits
+}
+
+// signal wakes who waits. a.mu is held.
+func (a *answer) signal() {
+	if a.wake != nil {
+		close(a.wake)
+		a.wake = nil
+	}
+}
+
+// change returns a channel that is closed at the next change. a.mu is held.
+func (a *answer) change() <-chan struct{} {
+	if a.wake == nil {
+		a.wake = make(chan struct{})
+	}
+	return a.wake
+}
+
+// release gives up the file and returns how much room it had. Cache.mu and a.mu are held.
+func (a *answer) release() (room int64) {
+	if a.file != nil {
+		a.file.Close()
+		a.file = nil
+	}
+	if a.spilled {
+		os.Remove(a.path)
+		a.spilled = false
+	}
+	room, a.reserved = a.reserved, 0
+	return room
+}
+
+// end is called once, by the writer.
+func (a *answer) end(err error) {
+	c := a.c
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	a.mu.Lock()
+	a.done, a.err = true, err
+	a.signal()
+	orphan := len(a.readers) == 0
+	a.mu.Unlock()
+	a.made = c.cfg.Now()
+	// The room that was taken and not used.
+	if spare := a.reserved - a.length; spare > 0 {
+		a.reserved -= spare
+		c.disk -= spare
+	}
+	if err != nil {
+		c.stats.Failed.Add(1)
+		c.unlink(a)
+	}
+	if orphan {
+		c.forget(a)
+	}
+}
+
+// A writer appends to an answer until its context ends.
+type writer struct {
+	ctx context.Context
+	a   *answer
+}
+
+func (w writer) Write(p []byte) (int, error) {
+	a, sent := w.a, 0
+	for sent < len(p) {
+		if err := w.ctx.Err(); err != nil {
+			return sent, err
+		}
+		n, err := a.append(w.ctx, p[sent:])
+		sent += n
+		if err != nil {
+			return sent, err
+		}
+	}
+	return sent, nil
+}
+
+// append takes at least one byte of p.
+func (a *answer) append(ctx context.Context, p []byte) (int, error) {
+	if a.paced { // only the writer sets it
+		return a.pass(ctx, p)
+	}
+	if !a.spilled {
+		if a.size+int64(len(p)) <= int64(a.c.cfg.Small) {
+			a.mu.Lock()
+			defer a.mu.Unlock()
+			a.mem = append(a.mem, p...)
+			a.size += int64(len(p))
+			a.signal()
+			return len(p), nil
+		}
+		if !a.spill(int64(len(p))) {
+			a.pace()
+			return 0, nil
+		}
+	}
+	if need := a.size + int64(len(p)) - a.reserved; need > 0 {
+		if need = max(need, step); !a.c.reserve(need) {
+			a.pace()
+			return 0, nil
+		}
+		a.reserved += need
+	}
+	n, err := a.file.WriteAt(p, a.size)
+	a.mu.Lock()
+	a.size += int64(n)
+	a.length = a.size
+	a.signal()
+	a.mu.Unlock()
+	if err != nil {
+		a.pace() // the volume is full: what was written stands
+	}
+	return n, nil
+}
+
+// spill moves what is in memory to a file, or reports that it cannot.
+func (a *answer) spill(more int64) bool {
+	need := max(a.size+more, step)
+	if a.c.cfg.Bytes <= 0 || !a.c.reserve(need) {
+		return false
+	}
+	f, err := os.OpenFile(a.path, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
+	if err == nil {
+		if _, err = f.WriteAt(a.mem, 0); err != nil {
+			f.Close()
+			os.Remove(a.path)
+		}
+	}
+	if err != nil {
+		a.c.mu.Lock()
+		a.c.disk -= need
+		a.c.mu.Unlock()
+		return false
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.reserved = need
+	a.file, a.spilled, a.length = f, true, a.size
+	a.mem, a.base = nil, a.size
+	return true
+}
+
+// pace lets the rest of the answer pass through memory. Nobody can join from now on.
+func (a *answer) pace() {
+	c := a.c
+	c.stats.Paced.Add(1)
+	c.mu.Lock()
+	c.unlink(a)
+	c.mu.Unlock()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.paced = true
+	if a.spilled {
+		a.mem, a.base = nil, a.size
+	}
+}
+
+// pass appends to the memory of a paced answer, after its readers have made room.
+func (a *answer) pass(ctx context.Context, p []byte) (int, error) {
+	for {
+		a.mu.Lock()
+		if room := a.c.cfg.Small - len(a.mem); room > 0 {
+			n := min(room, len(p))
+			a.mem = append(a.mem, p[:n]...)
+			a.size += int64(n)
+			a.signal()
+			a.mu.Unlock()
+			return n, nil
+		}
+		if a.caughtUp() {
+			a.mem, a.base = a.mem[:0], a.size
+			drop := a.spilled
+			a.mu.Unlock()
+			if drop {
+				a.c.mu.Lock()
+				a.mu.Lock()
+				a.length = 0
+				a.c.disk -= a.release()
+				a.mu.Unlock()
+				a.c.mu.Unlock()
+			}
+			continue
+		}
+		change := a.change()
+		a.mu.Unlock()
+		select {
+		case <-change:
+		case <-ctx.Done():
+			return 0, ctx.Err()
+		}
+	}
+}
+
+// caughtUp reports whether all readers have taken everything. a.mu is held.
+func (a *answer) caughtUp() bool {
+	for r := range a.readers {
+		if r.off < a.size {
+			return false
+		}
+	}
+	return true
+}
+
+// A Reader follows one answer. It is used by one goroutine at a time.
+type Reader struct {
+	a      *answer
+	off    int64 // what was taken, guarded by answer.mu
+	next   int64 // what was handed out
+	closed bool
+}
+
+// Next copies the next bytes into buf and waits for them if need be. What it returned counts as
+// taken at the call after. The error is io.EOF at the end of a whole answer, ctx's, or the
+// writer's.
+func (r *Reader) Next(ctx context.Context, buf []byte) (int, error) {
+	a := r.a
+	a.mu.Lock()
+	for {
+		if r.off != r.next {
+			r.off = r.next
+			if a.paced {
+				a.signal()
+			}
+		}
+		switch {
+		case r.off < a.length:
+			// The file stays for as long as a reader is behind its end.
+			f, n := a.file, min(a.length-r.off, int64(len(buf)))
+			a.mu.Unlock()
+			m, err := f.ReadAt(buf[:n], r.off)
+			r.next = r.off + int64(m)
+			if m > 0 {
+				err = nil
+			} else if err == io.EOF {
+				err = io.ErrUnexpectedEOF
+			}
+			return m, err
+		case r.off < a.size:
+			n := copy(buf, a.mem[r.off-a.base:])
+			r.next = r.off + int64(n)
+			a.mu.Unlock()
+			return n, nil
+		case a.done:
+			err := a.err
+			a.mu.Unlock()
+			if err == nil {
+				err = io.EOF
+			}
+			return 0, err
+		}
+		change := a.change()
+		a.mu.Unlock()
+		select {
+		case <-change:
+		case <-ctx.Done():
+			return 0, ctx.Err()
+		}
+		a.mu.Lock()
+	}
+}
+
+// Whole returns the size of the answer, and true if it is finished and nothing of it was taken yet.
+func (r *Reader) Whole() (size int64, ok bool) {
+	a := r.a
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.size, a.done && a.err == nil && !a.paced && r.next == 0
+}
+
+// File opens the file of a Whole answer, which the caller closes. It is nil if the answer is in
+// memory, or its file is gone: then Next has it.
+func (r *Reader) File() *os.File {
+	a := r.a
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if !a.spilled || !a.done {
+		return nil
+	}
+	f, err := os.Open(a.path)
+	if err != nil {
+		return nil
+	}
+	return f
+}
+
+// Close lets go of the answer. It may be called twice.
+func (r *Reader) Close() {
+	if !r.closed {
+		r.closed = true
+		r.a.c.leave(r)
+	}
+}
