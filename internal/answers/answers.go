@@ -20,6 +20,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -176,9 +177,19 @@ func (c *Cache) Get(key Key, fill Fill) (*Reader, How) {
 	c.stats.Made.Add(1)
 	c.work.Go(func() {
 		defer cancel()
-		a.end(fill(ctx, writer{ctx, a}))
+		a.end(safely(ctx, fill, writer{ctx, a}))
 	})
 	return r, Made
+}
+
+// safely calls fill. A panic there is the failure of this answer, and not of the house.
+func safely(ctx context.Context, fill Fill, w io.Writer) (err error) {
+	defer func() {
+		if e := recover(); e != nil {
+			err = fmt.Errorf("answers: the writer panicked: %v\n%s", e, debug.Stack())
+		}
+	}()
+	return fill(ctx, w)
 }
 
 // Sweep removes what has become too old. Call it now and then.

@@ -37,6 +37,7 @@ type Config struct {
 
 	Admin     Admin
 	Git       Git
+	Cache     Cache
 	Log       Log
 	Purgatory Purgatory
 	Repos     Repos
@@ -52,8 +53,16 @@ type Admin struct {
 // Git says which git runs and how much of it at a time.
 type Git struct {
 	Path      string // program name or path
-	Serving   int    // packs sent at a time
+	Serving   int    // packs made at a time; 0: by the number of cores
 	Receiving int    // packs taken in at a time
+	Waiting   int    // who may wait for either
+	Wait      time.Duration
+}
+
+// Cache bounds what is kept of the packs that were made.
+type Cache struct {
+	Size int64 // bytes on disk; 0: nothing is kept
+	Age  time.Duration
 }
 
 // Log says what is written about the work.

@@ -124,7 +124,7 @@ func TestEverySettingHasOneNameEverywhere(t *testing.T) {
 		}
 		if !ok {
 			v = map[string]string{"count": "321", "bytes": "700 KiB", "duration": "31s"}[s.Unit]
-			if strings.HasPrefix(s.Name, "purgatory") || s.Name == "limits.push_time" {
+			if strings.HasPrefix(s.Name, "purgatory") || s.Name == "limits.push_time" || s.Name == "cache.age" {
 				v = "31m"
 			}
 			if s.Default == "2 GiB" {

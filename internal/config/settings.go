@@ -74,10 +74,19 @@ func (c *Config) settings() []Setting {
 
 		text(&c.Git.Path, "git.path", "git", notEmpty,
 			"The git program, 2.39.5 or newer."),
-		count(&c.Git.Serving, "git.serving", "64", 1, 1024,
-			"How many packs may be sent at a time, each by a git process. As many again wait a few seconds; then the answer is to try later."),
+		count(&c.Git.Serving, "git.serving", "0", 0, 1024,
+			"How many packs are made at a time, each by a git process that one core can keep busy. 0 means two for each core, and at least four. A pack that is made already, or is being made for somebody else, needs no git process and is not counted."),
 		count(&c.Git.Receiving, "git.receiving", "64", 1, 1024,
-			"How many packs may be taken in at a time, each by a git process. As many again wait a few seconds; then the answer is to try later."),
+			"How many packs may be taken in at a time, each by a git process."),
+		count(&c.Git.Waiting, "git.waiting", "256", 0, 100000,
+			"How many clones, and how many pushes, may wait for their turn when all of these are taken; a quarter of them from one network. Beyond that the answer is to try later."),
+		duration(&c.Git.Wait, "git.wait", "30s", time.Second, 10*time.Minute,
+			"How long they wait before the answer is to try later."),
+
+		size(&c.Cache.Size, "cache.size", "1 GiB", 0, 1<<50,
+			"How much space below `data` may hold packs that were made for somebody who fetched, so that others who ask for the same get them at once. 0 keeps none: then a pack is made for each client and at its speed."),
+		duration(&c.Cache.Age, "cache.age", "1h", time.Minute, 365*day,
+			"How long such a pack is kept after it was made."),
 
 		choice(&c.Log.Level, "log.level", "info", []string{"debug", "info", "warn", "error"},
 			"The least important line that is written. Info has one line for every change of state."),

@@ -334,7 +334,7 @@ func TestEnvironment(t *testing.T) {
 	git(t, h.path(demo), nil, "update-ref", "refs/heads/loose", string(c1))
 	h.refs(demo)
 	must(t, h.Copy(t.Context(), demo, fork, []grasp.OID{c1}))
-	must(t, h.UploadPack(t.Context(), demo, 2, strings.NewReader("0000"), io.Discard))
+	must(t, h.UploadPack(t.Context(), demo, 2, false, strings.NewReader("0000"), io.Discard))
 	h.sound(demo)
 	known := map[string]bool{"PATH": true, "HOME": true, "XDG_CONFIG_HOME": true, "LC_ALL": true, "TZ": true, "TMPDIR": true, "SSH_ASKPASS": true,
 		"PWD": true, "OLDPWD": true, "SHLVL": true, "_": true, "ARGS": true} // the shell's own

@@ -13,11 +13,13 @@ import (
 
 // UploadPack answers one request of a fetch. request is what the client's git, or somebody who
 // speaks like it, sends to the route git-upload-pack; protocolVersion is 0, 1 or 2. The answer goes
-// to w as it comes, in pieces of at most 64 KiB, an ERR packet included. A repository without a
+// to w as it comes, in pieces of at most 64 KiB, an ERR packet included. quick spends less processor
+// time on making it small: a fifth of the time for a twentieth more bytes, where deltas have to be
+// made. A repository without a
 // folder is a fault.NotFound, and nothing was written. A request that git complains about is a
 // fault.Invalid; w has then received what git had to say. Both request and w must fail soon after
 // ctx has ended.
-func (v *Vault) UploadPack(ctx context.Context, addr grasp.Addr, protocolVersion int, request io.Reader, w io.Writer) error {
+func (v *Vault) UploadPack(ctx context.Context, addr grasp.Addr, protocolVersion int, quick bool, request io.Reader, w io.Writer) error {
 	const op = "gitdir: upload-pack"
 	r, err := v.acquire(addr)
 	if err != nil {
@@ -39,7 +41,11 @@ func (v *Vault) UploadPack(ctx context.Context, addr grasp.Addr, protocolVersion
 	if protocolVersion == 1 || protocolVersion == 2 {
 		extra = append(extra, "GIT_PROTOCOL=version="+strconv.Itoa(protocolVersion))
 	}
-	env := v.env(r.path, r.objectCount(), [][]pair{baseConfig, {{"safe.directory", r.path}}, uploadConfig}, extra...)
+	config := [][]pair{baseConfig, {{"safe.directory", r.path}}, uploadConfig}
+	if quick {
+		config = append(config, quickConfig)
+	}
+	env := v.env(r.path, r.objectCount(), config, extra...)
 	args := run.Words("upload-pack", "--stateless-rpc", "--strict")
 	args = append(args, run.Int("--timeout", int64((v.cfg.UploadIdle+time.Second-1)/time.Second)), path)
 	_, err = v.run(ctx, command{args: args, env: env, stdin: request, stdout: w})

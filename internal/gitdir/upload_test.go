@@ -24,7 +24,7 @@ func fetch2(lines ...string) string {
 func uploaded(t *testing.T, h *house, version int, request string) (string, error) {
 	t.Helper()
 	var out bytes.Buffer
-	err := h.UploadPack(t.Context(), demo, version, strings.NewReader(request), &out)
+	err := h.UploadPack(t.Context(), demo, version, false, strings.NewReader(request), &out)
 	return out.String(), err
 }
 
@@ -92,7 +92,7 @@ func TestUploadPack(t *testing.T) {
 		})
 	}
 	broken := errors.New("broken")
-	err := h.UploadPack(t.Context(), demo, 2, strings.NewReader(fetch2(line("want %s\n", c3))), writerFunc(func([]byte) (int, error) { return 0, broken }))
+	err := h.UploadPack(t.Context(), demo, 2, false, strings.NewReader(fetch2(line("want %s\n", c3))), writerFunc(func([]byte) (int, error) { return 0, broken }))
 	if !errors.Is(err, broken) || fault.Is(err, fault.Internal) {
 		t.Errorf("the client went away: %v", err)
 	}

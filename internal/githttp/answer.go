@@ -3,7 +3,6 @@ package githttp
 import (
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"strconv"
 	"strings"
@@ -177,56 +176,5 @@ func (x *exchange) unread(err error) {
 		x.text(fault.CodeOf(err).HTTP(), text)
 	default:
 		x.text(http.StatusBadRequest, "request body: unreadable")
-	}
-}
-
-// A stream is the answer to a fetch, written by git. The status is sent with the first byte, so
-// that a git that says nothing can still be told in another way.
-type stream struct {
-	x      *exchange
-	cancel func(error) // ends git when the reader is gone
-	n      int64
-}
-
-// Write sends p. A piece that does not fill a buffer was all there was, and is flushed.
-func (s *stream) Write(p []byte) (int, error) {
-	if len(p) == 0 {
-		return 0, nil
-	}
-	if !s.x.started {
-		s.x.begin(typeUploadResult, -1)
-	}
-	n, err := s.x.Write(p)
-	s.n += int64(n)
-	if err == nil && len(p) < bufSize {
-		s.x.flush()
-		err = s.x.failed
-	}
-	if err != nil {
-		s.cancel(err)
-	}
-	return n, err
-}
-
-// ReadFrom copies r in pieces as large as a pipe, and flushes when the pipe has run dry (H-257).
-func (s *stream) ReadFrom(r io.Reader) (int64, error) {
-	buf := buffers.Get().(*[bufSize]byte)
-	defer buffers.Put(buf)
-	var total int64
-	for {
-		n, err := r.Read(buf[:])
-		if n > 0 {
-			m, werr := s.Write(buf[:n])
-			total += int64(m)
-			if werr != nil {
-				return total, werr
-			}
-		}
-		if err == io.EOF {
-			return total, nil
-		}
-		if err != nil {
-			return total, err
-		}
 	}
 }

@@ -1,8 +1,6 @@
 package githttp
 
 import (
-	"bytes"
-	"context"
 	"errors"
 	"net/http"
 
@@ -80,33 +78,15 @@ func (x *exchange) pack(repo grasp.Addr, req *gitwire.FetchRequest) {
 		x.say(gitwire.AppendNotOurRef(nil, string(req.Wants[0])))
 		return
 	}
-	release, err := x.h.fetches.take(x.r.Context())
-	if err != nil {
-		x.fail(repo, err)
-		return
-	}
-	defer release()
-	x.h.stats.Fetches.Add(1)
-
-	ctx, stop := context.WithTimeout(x.r.Context(), x.h.cfg.Wall)
-	defer stop()
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	began := x.h.cfg.Now()
-	out := &stream{x: x, cancel: cancel}
-	err = x.h.git.UploadPack(ctx, repo, req.Version, bytes.NewReader(req.Append(nil)), out)
-	x.h.log.Debug("fetch", "repo", repo.String(), "wants", len(req.Wants), "haves", len(req.Haves),
-		"bytes", out.n, "took", x.h.cfg.Now().Sub(began), "err", err)
-	if err != nil {
-		x.h.stats.FetchErrors.Add(1)
-	}
+	answer, how := x.h.cfg.Answers.Get(answerKey(repo, snap, req), x.making(repo, req))
+	defer answer.Close()
+	err = x.follow(answer, how)
 	var no *grasp.Refusal
 	switch {
-	case x.started:
-		// git has said what there was to say, its own ERR packets included (H-224). A reader that
-		// was cut short sees that the final flush is missing.
 	case err == nil:
-		x.begin(typeUploadResult, 0)
+	case x.started:
+		// Whoever reads must see that this is not all (H-224).
+		panic(http.ErrAbortHandler)
 	case errors.As(err, &no):
 		x.say(gitwire.AppendError(nil, no.Text))
 	case fault.Is(err, fault.Invalid), fault.Is(err, fault.TooLarge):

@@ -10,7 +10,8 @@
 //	githttp.go  routing, what the door needs from the house      push.go   receive-pack
 //	path.go     which URLs are repositories                      fetch.go  upload-pack
 //	body.go     bodies: codings, limits, deadlines, draining     advert.go info/refs
-//	answer.go   answers: deadlines, flushing, plain texts        texts.go  every sentence a pusher may read
+//	answer.go   answers: deadlines, flushing, plain texts        follow.go answers that many share
+//	slots.go    how many packs at a time, and whose turn it is   texts.go  every sentence a pusher may read
 //
 // It refuses to know events, SQL, where repositories lie and how git is run. CORS headers are put
 // on by whoever stands outside; nothing here removes a header.
@@ -26,6 +27,7 @@ import (
 	"time"
 
 	"github.com/gitroost/gitroost/grasp"
+	"github.com/gitroost/gitroost/internal/answers"
 	"github.com/gitroost/gitroost/internal/fault"
 	"github.com/gitroost/gitroost/internal/gitwire"
 )
@@ -68,8 +70,9 @@ type Push interface {
 // Git runs git for those who fetch. It is safe for concurrent use.
 type Git interface {
 	// UploadPack runs `git upload-pack --stateless-rpc` on repo. request is canonical, written by
-	// gitwire; protocolVersion is 0 or 2. The answer streams to w. It ends when ctx does.
-	UploadPack(ctx context.Context, repo grasp.Addr, protocolVersion int, request io.Reader, w io.Writer) error
+	// gitwire; protocolVersion is 0 or 2. quick says that the answer shall come soon rather than be
+	// small. The answer streams to w. It ends when ctx does.
+	UploadPack(ctx context.Context, repo grasp.Addr, protocolVersion int, quick bool, request io.Reader, w io.Writer) error
 }
 
 // Config are the knobs of the door. Zero values mean the defaults.
@@ -110,10 +113,20 @@ type Config struct {
 	// MaxCommands is how many refs one push may name. Default 10,000.
 	MaxCommands int
 
-	// MaxFetches and MaxPushes are how many packs are sent and received at the same time; as many
-	// again may wait for SlotWait, then the answer is 503. Default 64 each, 5 s.
+	// MaxFetches and MaxPushes are how many packs are made and received at the same time; who comes
+	// then waits in a queue of MaxWaiting, for SlotWait, and after that the answer is 503. One
+	// repository or network has three quarters of them at most. Default 4, 64, 256 and 30 s.
 	MaxFetches, MaxPushes int
+	MaxWaiting            int
 	SlotWait              time.Duration
+
+	// Answers keeps what git answered to those who fetch. Default: one without room, that keeps
+	// nothing; clients that ask the same at the same time still share the beginning of an answer.
+	Answers *answers.Cache
+
+	// Network returns the network that a request comes from, by which slots are shared; "" is one
+	// that has no bounds. Default: always "".
+	Network func(*http.Request) string
 
 	// NewPushID makes the id of a push: a few letters and digits. Default: 8 random hex digits.
 	NewPushID func() string
@@ -132,9 +145,16 @@ func (c *Config) defaults() {
 	def(&c.MaxBody, 2<<30)
 	def(&c.MaxPullBody, 256<<20)
 	def(&c.MaxCommands, 10_000)
-	def(&c.MaxFetches, 64)
+	def(&c.MaxFetches, 4)
 	def(&c.MaxPushes, 64)
-	def(&c.SlotWait, 5*time.Second)
+	def(&c.MaxWaiting, 256)
+	def(&c.SlotWait, 30*time.Second)
+	if c.Answers == nil {
+		c.Answers, _ = answers.Open(answers.Config{Now: c.Now}) // without a folder nothing can fail
+	}
+	if c.Network == nil {
+		c.Network = func(*http.Request) string { return "" }
+	}
 	if c.NewPushID == nil {
 		c.NewPushID = func() string {
 			var b [4]byte
@@ -158,8 +178,8 @@ type Handler struct {
 	git     Git
 	log     *slog.Logger
 	stats   Stats
-	fetches slots
-	pushes  slots
+	fetches *slots
+	pushes  *slots
 }
 
 // New returns a Handler. cfg.Now must be set; log may be nil.
@@ -170,8 +190,8 @@ func New(cfg Config, desk Desk, git Git, log *slog.Logger) *Handler {
 	}
 	return &Handler{
 		cfg: cfg, agent: gitwire.Agent(cfg.Version), desk: desk, git: git, log: log,
-		fetches: newSlots(cfg.MaxFetches, cfg.SlotWait),
-		pushes:  newSlots(cfg.MaxPushes, cfg.SlotWait),
+		fetches: newSlots(cfg.MaxFetches, cfg.MaxWaiting, cfg.SlotWait),
+		pushes:  newSlots(cfg.MaxPushes, cfg.MaxWaiting, cfg.SlotWait),
 	}
 }
 

@@ -98,7 +98,7 @@ type fakeGit struct {
 	run     func(ctx context.Context, version int, request io.Reader, w io.Writer) error
 }
 
-func (g *fakeGit) UploadPack(ctx context.Context, _ grasp.Addr, version int, request io.Reader, w io.Writer) error {
+func (g *fakeGit) UploadPack(ctx context.Context, _ grasp.Addr, version int, _ bool, request io.Reader, w io.Writer) error {
 	g.started.Add(1)
 	if g.run == nil {
 		return nil
@@ -330,7 +330,7 @@ func (b *bare) take(ctx context.Context, updates []grasp.RefChange, pack io.Read
 	return nil
 }
 
-func (b *bare) UploadPack(ctx context.Context, _ grasp.Addr, version int, request io.Reader, w io.Writer) error {
+func (b *bare) UploadPack(ctx context.Context, _ grasp.Addr, version int, _ bool, request io.Reader, w io.Writer) error {
 	cmd := b.in("-c", "uploadpack.allowTipSHA1InWant=true", "-c", "uploadpack.allowReachableSHA1InWant=true",
 		"-c", "uploadpack.allowFilter=true", "upload-pack", "--stateless-rpc", b.dir)
 	cmd = exec.CommandContext(ctx, cmd.Path, cmd.Args[1:]...)

@@ -138,7 +138,7 @@ func (p *pushing) decide(r *gitwire.Reader) {
 // waits for the pusher again.
 func (p *pushing) deliver(ctx context.Context, cancel func(error), push Push, r *gitwire.Reader, limit int64) ([]string, error) {
 	defer push.Close()
-	release, err := p.h.pushes.take(ctx)
+	release, err := p.h.pushes.take(ctx, p.repo.String(), p.h.cfg.Network(p.r))
 	if err != nil {
 		return nil, err
 	}

@@ -35,6 +35,15 @@ func (s *Server) metrics(door *githttp.Handler) http.Handler {
 	counter("githttp_advertisements_total", "Answers to info/refs.", nil, st.Adverts.Load)
 	counter("githttp_ls_refs_total", "Protocol 2 requests for refs.", nil, st.LsRefs.Load)
 	counter("githttp_fetches_total", "Fetches given to git.", nil, st.Fetches.Load)
+	counter("githttp_fetches_cached_total", "Fetches that got a pack made for another.", nil, st.FetchCached.Load)
+	counter("githttp_cached_bytes_total", "Bytes of packs made for another.", nil, st.BytesCached.Load)
+	kept := s.answers.Stats()
+	for how, v := range map[string]func() int64{"made": kept.Made.Load, "joined": kept.Joined.Load, "hit": kept.Hits.Load} {
+		counter("cache_requests_total", "Fetches by how the pack was got: made, joined while it was being made, or kept from before.", prometheus.Labels{"how": how}, v)
+	}
+	counter("cache_paced_total", "Packs that were made at the speed of their readers for want of room.", nil, kept.Paced.Load)
+	gauge("cache_bytes", "Bytes of packs on disk, kept or being made.", func() int64 { _, disk := s.answers.Kept(); return disk })
+	gauge("cache_answers", "Packs that are kept.", func() int64 { n, _ := s.answers.Kept(); return int64(n) })
 	counter("githttp_busy_total", "Answers 503 for lack of a slot.", nil, st.Busy.Load)
 	counter("githttp_received_bytes_total", "Bytes of request bodies.", nil, st.BytesIn.Load)
 	counter("githttp_sent_bytes_total", "Bytes of answers.", nil, st.BytesOut.Load)

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"runtime"
 	"runtime/debug"
 	"time"
 
@@ -19,6 +20,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/gitroost/gitroost/grasp"
+	"github.com/gitroost/gitroost/internal/answers"
 	"github.com/gitroost/gitroost/internal/config"
 	"github.com/gitroost/gitroost/internal/fault"
 	"github.com/gitroost/gitroost/internal/gitdir"
@@ -50,6 +52,7 @@ type Server struct {
 	steward  *steward.Steward
 	store    *store.Store
 	vault    *gitdir.Vault
+	answers  *answers.Cache
 	unlock   func() // of the data folder
 	ready    chan struct{}
 }
@@ -112,7 +115,13 @@ func (s *Server) openData(ctx context.Context) error {
 	s.vault, err = gitdir.Open(ctx, s.cfg.Data, gitdir.Config{
 		Git: s.cfg.Git.Path, SearchPath: os.Getenv("PATH"), UploadIdle: s.cfg.Limits.Idle,
 	}, s.log.With("room", "gitdir"))
-	return fault.Wrap("server: open the repositories", err)
+	if err != nil {
+		return fault.Wrap("server: open the repositories", err)
+	}
+	s.answers, err = answers.Open(answers.Config{
+		Dir: filepath.Join(s.cfg.Data, "answers"), Bytes: s.cfg.Cache.Size, Age: s.cfg.Cache.Age, Now: s.now,
+	})
+	return fault.Wrap("server: open the cache", err)
 }
 
 // build makes the desk and the doors.
@@ -160,7 +169,8 @@ func (s *Server) build() error {
 	door := githttp.New(githttp.Config{
 		Version: Version(), Now: s.now, Idle: lim.Idle, Wall: lim.PushTime,
 		DrainBytes: lim.Drain, DrainIdle: lim.DrainIdle, Section: lim.Section, MaxBody: lim.MaxPush, MaxPullBody: lim.MaxPRPush,
-		MaxCommands: lim.PushCommands, MaxFetches: cfg.Git.Serving, MaxPushes: cfg.Git.Receiving,
+		MaxCommands: lim.PushCommands, MaxFetches: serving(cfg.Git.Serving), MaxPushes: cfg.Git.Receiving,
+		MaxWaiting: cfg.Git.Waiting, SlotWait: cfg.Git.Wait, Answers: s.answers, Network: addresses.prefix,
 	}, desk{s.steward}, s.vault, s.log.With("room", "githttp"))
 
 	pages := web.New(web.Config{
@@ -218,6 +228,7 @@ func (s *Server) Run(ctx context.Context) error {
 		s.tick = ticker.C
 	}
 
+	group.Go(func() error { s.ageAnswers(ctx); return nil })
 	desk := make(chan struct{})
 	group.Go(func() error {
 		defer close(desk)
@@ -235,6 +246,20 @@ func (s *Server) Run(ctx context.Context) error {
 	close(s.ready)
 	s.log.Info("serving", "url", s.public, "listen", s.Addr(), "data", s.cfg.Data, "version", Version())
 	return group.Wait()
+}
+
+// ageAnswers removes packs that were kept long enough, until ctx ends.
+func (s *Server) ageAnswers(ctx context.Context) {
+	t := time.NewTicker(time.Minute)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+			s.answers.Sweep()
+		}
+	}
 }
 
 // stop closes the doors. Each step has its own budget.
@@ -267,6 +292,9 @@ func (s *Server) release() {
 	if s.admin != nil {
 		s.admin.Close()
 	}
+	if s.answers != nil {
+		s.answers.Close()
+	}
 	if s.vault != nil {
 		s.vault.Close()
 	}
@@ -278,6 +306,14 @@ func (s *Server) release() {
 	if s.unlock != nil {
 		s.unlock()
 	}
+}
+
+// serving returns how many packs are made at a time: n, or what keeps all cores busy.
+func serving(n int) int {
+	if n > 0 {
+		return n
+	}
+	return max(4, 2*runtime.GOMAXPROCS(0))
 }
 
 // health says that the server answers and that its database does.
