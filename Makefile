@@ -13,8 +13,10 @@ FUZZTIME ?= 30s
 KILLS ?= 500
 MIB ?= 1024
 BENCH ?= .
+ROUNDS ?= 5
+DOC ?=
 
-.PHONY: help run build test test-browser check bench torture fuzz setup clean
+.PHONY: help run build test test-browser check bench bench-relay torture fuzz setup clean
 
 help: ## print this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +49,10 @@ check: setup ## formatting, vet, staticcheck, known vulnerabilities, import rule
 
 bench: setup ## measure; BENCH=<regexp> chooses
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem ./...
+	$(MAKE) --no-print-directory bench-relay
+
+bench-relay: setup ## the relay beside khatru, in ten minutes; DOC=1 writes docs/performance.md
+	@cd testdata/bench && $(GO) run ./relay -root ../.. -rounds $(ROUNDS) -json ../../relay-bench.json $(if $(DOC),-doc ../../docs/performance.md)
 
 torture: setup ## the real program, killed KILLS times under load; memory with packs of MIB MiB
 	$(GO) test ./internal/torture -v -count=1 -timeout 120m -kills $(KILLS) -stops 20 -mib $(MIB)
