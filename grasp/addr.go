@@ -44,11 +44,18 @@ func ValidIdentifier(id string) bool {
 // Valid reports whether a may be turned into a path or a URL.
 func (a Addr) Valid() bool { return IsHex(string(a.Owner), 64) && ValidIdentifier(a.ID) }
 
-// Coordinate returns the value by which events point at the announcement of a.
+// Coordinate returns the value by which events point at the announcement of a; nothing points so at
+// a box.
 func (a Addr) Coordinate() string { return "30617:" + string(a.Owner) + ":" + a.ID }
 
-// String returns a in the form npub1…/identifier.
-func (a Addr) String() string { return a.Owner.Npub() + "/" + a.ID }
+// String returns a in the form npub1…/identifier, and a box with prs/ in front.
+func (a Addr) String() string {
+	s := a.Owner.Npub() + "/" + a.ID
+	if a.Box {
+		return "prs/" + s
+	}
+	return s
+}
 
 // ParseCoordinate splits an "a" value of kind 30617. The identifier may contain colons.
 func ParseCoordinate(s string) (Addr, bool) {

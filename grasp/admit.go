@@ -117,10 +117,11 @@ func (v View) admitStateOf(s State) (Admission, error) {
 	return Admission{Shelf: Waiting}, nil
 }
 
-// AdmitPull decides about a pull request whose relation to something served is known (G01-708).
-// It waits until planning finds its commit.
-func AdmitPull(related bool) (Admission, error) {
-	if !related {
+// AdmitPull decides about a pull request whose relation to something served is known (G01-708). One
+// that nothing connects to may come if it names its author's box here (G06-07). It waits until
+// planning finds its commit.
+func AdmitPull(p Pull, related bool) (Admission, error) {
+	if !related && len(p.Boxes) == 0 {
 		return Admission{}, Unrelated()
 	}
 	return Admission{Shelf: Waiting}, nil

@@ -176,10 +176,10 @@ func TestStatesOfOneSecond(t *testing.T) {
 }
 
 func TestAdmitPull(t *testing.T) { // G01-708, G01-804
-	if adm, err := grasp.AdmitPull(true); err != nil || spellAdmission(adm) != "waiting" {
+	if adm, err := grasp.AdmitPull(grasp.Pull{}, true); err != nil || spellAdmission(adm) != "waiting" {
 		t.Errorf("related: %v, %v", adm, err)
 	}
-	_, err := grasp.AdmitPull(false)
+	_, err := grasp.AdmitPull(grasp.Pull{}, false)
 	checkNo(t, err, "G01-801 blocked: event must reference an accepted repository or accepted event")
 	if !refusal(t, err).Unrelated {
 		t.Error("an unrelated pull request has no second chance (G01-805)")

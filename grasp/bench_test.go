@@ -113,10 +113,10 @@ func withPull(v grasp.View) grasp.View {
 // hundred others. Everybody's set is everybody, and every question has a thousand answers.
 func BenchmarkHostileIdentifier(b *testing.B) {
 	v, now := benchView(500)
-	at := map[grasp.PubKey]*grasp.Snapshot{}
+	at := map[grasp.Addr]*grasp.Snapshot{}
 	for i := range benchPeople {
 		v.Hosted[benchKey(i)] = grasp.Live
-		at[benchKey(i)] = grasp.EmptySnapshot
+		at[addrOf(benchKey(i))] = grasp.EmptySnapshot
 	}
 	few := grasp.Refs{"refs/heads/main": now["refs/heads/main"]}
 	for k, list := range v.States {

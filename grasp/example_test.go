@@ -71,7 +71,7 @@ func Example() {
 	// What must happen, now that the commit is here?
 	now := &grasp.Snapshot{Refs: grasp.Refs{"refs/heads/main": commit}, Head: grasp.DefaultHead}
 	plan := view.Plan(
-		map[grasp.PubKey]*grasp.Snapshot{repo.Owner: now},
+		map[grasp.Addr]*grasp.Snapshot{repo: now},
 		grasp.OIDSet{commit: {}},
 		nil,
 	)

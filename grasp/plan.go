@@ -9,7 +9,7 @@ import (
 // A Plan is what must happen for repositories and events of one identifier to agree. Planning
 // again after a plan was carried out yields an empty one.
 type Plan struct {
-	Repos   []RepoPlan // in the order of their owners; only those where something changes
+	Repos   []RepoPlan // in the order of their owners, boxes last; only those where something changes
 	Release []EventID  // waiting events that become visible, in this order
 	Drop    []EventID  // waiting events that a released one supersedes
 }
@@ -55,35 +55,47 @@ func (v View) Wants() []OID {
 	return slices.Sorted(maps.Keys(set))
 }
 
-// Plan works out what must happen. at holds the refs of every hosted repository by owner, have
-// the complete ones among Wants, and expired the PR refs whose time without an event is over
-// (G01-707). A repository without a snapshot is left alone.
-func (v View) Plan(at map[PubKey]*Snapshot, have OIDSet, expired map[PubKey][]EventID) Plan {
+// Plan works out what must happen. at holds the refs of every hosted repository, and of the
+// contributor's boxes that have to be looked at: those that a pull request of the View may be in.
+// have holds the complete ones among Wants in the hosted repositories and in those Mirrored, and expired the PR refs whose
+// time without an event is over (G01-707). A repository or box without a snapshot is left alone.
+func (v View) Plan(at map[Addr]*Snapshot, have OIDSet, expired map[Addr][]EventID) Plan {
 	p := newPlanner(v)
 	p.have = have
 	var owners []PubKey
-	for o, h := range v.Hosted {
-		if h == Live && at[o] != nil {
-			owners = append(owners, o)
+	var boxes []Addr
+	for a, snap := range at {
+		switch {
+		case a.ID != v.ID || snap == nil: // a box of another identifier is only looked into
+		case a.Box:
+			boxes = append(boxes, a)
+		case v.Hosted[a.Owner] == Live:
+			owners = append(owners, a.Owner)
 		}
 	}
 	slices.Sort(owners)
+	slices.SortFunc(boxes, func(a, b Addr) int { return strings.Compare(string(a.Owner), string(b.Owner)) })
 	// What becomes visible is settled first: a state that another one supersedes moves nothing
 	// any more.
 	p.releaseAnnouncements(owners)
 	p.releaseStates()
-	repos := make(map[PubKey]*RepoPlan, len(owners))
+	repos := make(map[Addr]*RepoPlan, len(owners)+len(boxes))
+	var order []Addr
 	for _, o := range owners {
-		repos[o] = p.align(o, at[o])
+		repo := Addr{Owner: o, ID: v.ID}
+		order, repos[repo] = append(order, repo), p.align(repo, at[repo])
+	}
+	for _, b := range boxes {
+		order, repos[b] = append(order, b), &RepoPlan{Repo: b}
 	}
 	p.pulls(at, repos)
-	for _, o := range owners {
-		for _, id := range expired[o] {
-			p.removeOrphan(at[o], id, repos[o])
+	for _, a := range order {
+		for _, id := range expired[a] {
+			p.removeOrphan(at[a], id, repos[a])
 		}
 	}
-	for _, o := range owners {
-		if r := repos[o]; len(r.Edits) > 0 || r.Head != "" {
+	for _, a := range order {
+		if r := repos[a]; len(r.Edits) > 0 || r.Head != "" {
 			slices.SortFunc(r.Edits, func(a, b RefChange) int { return strings.Compare(string(a.Ref), string(b.Ref)) })
 			p.plan.Repos = append(p.plan.Repos, *r)
 		}
@@ -184,10 +196,10 @@ func (p *planner) target(owner PubKey) (target *State, coming []*State) {
 	return target, coming
 }
 
-// align says how owner's repository differs from what it should look like.
-func (p *planner) align(owner PubKey, now *Snapshot) *RepoPlan {
-	r := &RepoPlan{Repo: Addr{owner, p.ID}}
-	target, coming := p.target(owner)
+// align says how a repository differs from what it should look like.
+func (p *planner) align(repo Addr, now *Snapshot) *RepoPlan {
+	r := &RepoPlan{Repo: repo}
+	target, coming := p.target(repo.Owner)
 	if target == nil {
 		r.Head = pickHead(now, now.Refs, coming)
 		return r
@@ -315,19 +327,22 @@ func (p *planner) releaseStates() {
 }
 
 // pulls moves the refs of pull requests and releases the waiting ones whose commit is here
-// (G01-703, G01-704, G01-705).
-func (p *planner) pulls(at map[PubKey]*Snapshot, repos map[PubKey]*RepoPlan) {
+// (G01-703, G01-704, G01-705), or in the box of who signed them (G06-06, G06-08, G06-09). What is in
+// a box was put there by its name: nothing is ever moved into one (G06-10), and what contradicts its
+// event is taken out.
+func (p *planner) pulls(at map[Addr]*Snapshot, repos map[Addr]*RepoPlan) {
 	for _, id := range slices.Sorted(maps.Keys(p.Pulls)) {
 		pull := p.Pulls[id]
 		concerned := p.census.concerned(pull, p.maintainers)
-		here := pull.Tip != "" && p.have.Has(pull.Tip)
+		here := len(concerned) > 0 && pull.Tip != "" && p.have.Has(pull.Tip) || pull.boxed(at)
 		ref := PullRef(id)
 		for _, o := range concerned {
-			r := repos[o]
+			repo := Addr{Owner: o, ID: p.ID}
+			r := repos[repo]
 			if r == nil {
 				continue
 			}
-			is := at[o].Refs.value(ref)
+			is := at[repo].Refs.value(ref)
 			switch {
 			case here && is != pull.Tip:
 				r.Edits = append(r.Edits, RefChange{ref, is, pull.Tip})
@@ -335,7 +350,13 @@ func (p *planner) pulls(at map[PubKey]*Snapshot, repos map[PubKey]*RepoPlan) {
 				r.Edits = append(r.Edits, RefChange{ref, is, ZeroOID})
 			}
 		}
-		if here && len(concerned) > 0 && pull.Shelf == Waiting {
+		box := Addr{Owner: pull.author(), ID: p.ID, Box: true}
+		if r := repos[box]; r != nil && pull.fits(box) {
+			if is := at[box].Refs.value(ref); is != ZeroOID && is != pull.Tip {
+				r.Edits = append(r.Edits, RefChange{ref, is, ZeroOID})
+			}
+		}
+		if here && pull.Shelf == Waiting {
 			p.plan.Release = append(p.plan.Release, id)
 		}
 	}
@@ -348,7 +369,7 @@ func (p *planner) removeOrphan(now *Snapshot, id EventID, r *RepoPlan) {
 	if is == ZeroOID || slices.ContainsFunc(r.Edits, func(c RefChange) bool { return c.Ref == ref }) {
 		return
 	}
-	if pull, ok := p.Pulls[id]; ok && pull.Tip == is {
+	if pull, ok := p.Pulls[id]; ok && pull.Tip == is && (!r.Repo.Box || pull.fits(r.Repo)) {
 		return
 	}
 	r.Edits = append(r.Edits, RefChange{ref, is, ZeroOID})

@@ -338,16 +338,86 @@ func TestPlan(t *testing.T) {
 			at: map[string]string{"O": "@e1=p1 @e2=p2"}, have: "p1 p2",
 			want: "release e2",
 		},
+		// Contributors' boxes (§2.14); P signs every pull request of these tests.
+		{
+			name: "233 the commit comes into the box", facts: []fact{asks("e1", grasp.Waiting, "p1", "X")},
+			at: map[string]string{"box of P": "@e1=p1"}, want: "release e1",
+		},
+		{
+			name: "233 it is mirrored", facts: []fact{hosts("O"), asks("e1", grasp.Waiting, "p1", "O")},
+			at:   map[string]string{"O": "main=c1 HEAD=main", "box of P": "@e1=p1"},
+			want: "O: @e1=p1; release e1",
+		},
+		{
+			name: "278 to those who live here", facts: []fact{hosts("O"), asks("e1", grasp.Waiting, "p1", "O", "X")},
+			at:   map[string]string{"O": "", "box of P": "@e1=p1"},
+			want: "O: @e1=p1; release e1",
+		},
+		{
+			name: "230 over what was there", facts: []fact{hosts("O"), asks("e1", grasp.Waiting, "p1", "O")},
+			at:   map[string]string{"O": "@e1=p2", "box of P": "@e1=p1"},
+			want: "O: @e1=p1; release e1",
+		},
+		{
+			name: "234 but not back", facts: []fact{hosts("O"), asks("e1", grasp.Waiting, "p1", "O")},
+			at: map[string]string{"O": "@e1=p1", "box of P": ""}, have: "p1",
+			want: "release e1",
+		},
+		{
+			name: "231 what its author put there by mistake", facts: []fact{asks("e1", grasp.Waiting, "p1", "X")},
+			at: map[string]string{"box of P": "@e1=p2 @e2=p1"}, want: "box of P: -@e1",
+		},
+		{
+			name: "231 also if the commit came to the repository", facts: []fact{hosts("O"), asks("e1", grasp.Waiting, "p1", "O")},
+			at: map[string]string{"O": "@e1=p1", "box of P": "@e1=p2"}, have: "p1",
+			want: "release e1; box of P: -@e1",
+		},
+		{
+			name: "G06-08 the commit is in the box under another name", facts: []fact{asks("e1", grasp.Waiting, "p1", "X")},
+			at: map[string]string{"box of P": "@e2=p1"},
+		},
+		{
+			name: "229 somebody else's box means nothing", facts: []fact{hosts("O"), asks("e1", grasp.Waiting, "p1", "O")},
+			at: map[string]string{"O": "", "box of X": "@e1=p1"},
+		},
+		{
+			name: "231 and is emptied", facts: []fact{hosts("O"), asks("e1", grasp.Waiting, "p1", "O")},
+			at: map[string]string{"O": "", "box of X": "@e1=p1"}, expired: map[string]string{"box of X": "e1"},
+			want: "box of X: -@e1",
+		},
+		{
+			name: "a box of another identifier counts if it is named", facts: []fact{hosts("O"), func(t testing.TB, v *grasp.View) {
+				asks("e1", grasp.Waiting, "p1", "O")(t, v)
+				p := v.Pulls[eventID("e1")]
+				p.Repos = append(p.Repos, grasp.Addr{Owner: key("X"), ID: "other"})
+				v.Pulls[p.ID] = p
+			}},
+			at: map[string]string{"O": "", "other box of P": "@e1=p1 @e2=p2"}, expired: map[string]string{"other box of P": "e2"},
+			want: "O: @e1=p1; release e1",
+		},
+		{
+			name: "and means nothing if not", facts: []fact{hosts("O"), asks("e1", grasp.Waiting, "p1", "O")},
+			at: map[string]string{"O": "", "other box of P": "@e1=p1"},
+		},
+		{
+			name: "G01-707 nobody came", facts: []fact{asks("e1", grasp.Served, "p1", "X")},
+			at: map[string]string{"box of P": "@e1=p1 @e2=p2"}, expired: map[string]string{"box of P": "e2"},
+			want: "box of P: -@e2",
+		},
+		{
+			name: "G01-707 the event came after all", facts: []fact{asks("e1", grasp.Served, "p1", "X")},
+			at: map[string]string{"box of P": "@e1=p1"}, expired: map[string]string{"box of P": "e1"},
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			v := view(t, c.facts...)
-			at := map[grasp.PubKey]*grasp.Snapshot{}
+			at := map[grasp.Addr]*grasp.Snapshot{}
 			for who, spec := range c.at {
-				at[key(who)] = snapshot(spec)
+				at[place(who)] = snapshot(spec)
 			}
-			expired := map[grasp.PubKey][]grasp.EventID{}
+			expired := map[grasp.Addr][]grasp.EventID{}
 			for who, e := range c.expired {
-				expired[key(who)] = append(expired[key(who)], eventID(e))
+				expired[place(who)] = append(expired[place(who)], eventID(e))
 			}
 			wants := grasp.OIDSet{}
 			for _, o := range v.Wants() {
@@ -368,13 +438,24 @@ func TestPlan(t *testing.T) {
 			}
 			for _, r := range p.Repos {
 				for _, e := range r.Edits {
-					if was, ok := at[r.Repo.Owner].Refs[e.Ref]; ok && e.Old != was || !ok && e.Old != grasp.ZeroOID {
+					if was, ok := at[r.Repo].Refs[e.Ref]; ok && e.Old != was || !ok && e.Old != grasp.ZeroOID {
 						t.Errorf("%s: old value %s", e.Ref, e.Old)
 					}
 				}
 			}
 		})
 	}
+}
+
+// place is the repository of who, or the box: "box of P", "other box of P".
+func place(who string) grasp.Addr {
+	if of, ok := strings.CutPrefix(who, "box of "); ok {
+		return boxOf(key(of))
+	}
+	if of, ok := strings.CutPrefix(who, "other box of "); ok {
+		return grasp.Addr{Owner: key(of), ID: "other", Box: true}
+	}
+	return addrOf(key(who))
 }
 
 // sortParts puts repositories and dropped events, whose order follows from their keys and ids,

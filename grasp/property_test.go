@@ -44,7 +44,7 @@ func branchesOf(r grasp.Refs) grasp.Refs {
 
 // may says what §2.9 and §2.11 say of a push whose old values are right: yes or no.
 func (w *world) may(owner grasp.PubKey, updates []grasp.RefChange) bool {
-	now := w.at[owner].Refs
+	now := w.at[addrOf(owner)].Refs
 	moves := map[grasp.RefName]grasp.OID{}
 	var real []grasp.RefChange
 	for _, u := range updates {
@@ -109,7 +109,7 @@ func (w *world) may(owner grasp.PubKey, updates []grasp.RefChange) bool {
 // newPush is a random push: towards a state, all of it or in part, and sometimes with something
 // else among it.
 func (w *world) newPush(owner grasp.PubKey) []grasp.RefChange {
-	now := w.at[owner].Refs
+	now := w.at[addrOf(owner)].Refs
 	var out []grasp.RefChange
 	if all := w.states(); len(all) > 0 && w.often(85) {
 		aim := pick(w, all).Refs
@@ -176,7 +176,7 @@ func TestOrderDoesNotMatter(t *testing.T) {
 			if a.ID != b.ID {
 				t.Errorf("state of %s: %s or %s", nameOf(k), nameOf(a.ID), nameOf(b.ID))
 			}
-			if snap := w.at[k]; snap != nil {
+			if snap := w.at[addrOf(k)]; snap != nil {
 				push := w.newPush(k)
 				_, err := w.view.CheckPush(addrOf(k), snap.Refs, push)
 				_, err2 := other.view.CheckPush(addrOf(k), snap.Refs, push)
@@ -209,14 +209,14 @@ func TestPlanningTwiceIsPlanningOnce(t *testing.T) {
 // What a plan does is what somebody signed, and leaves repositories as they should be.
 func TestPlansKeepTheRules(t *testing.T) {
 	eachWorld(t, func(t *testing.T, w *world) {
-		p := w.plan()
+		p, here := w.plan(), w.here()
 		for _, r := range p.Repos {
 			w.checkEdits(t, r)
 		}
 		for _, id := range p.Release {
 			if s, ok := w.state(id); ok {
 				for n, o := range s.Refs {
-					if !w.have.Has(o) {
+					if !here.Has(o) {
 						t.Errorf("%s is released, but %s is not here for %s (G01-307)", nameOf(id), nameOf(o), n)
 					}
 				}
@@ -224,7 +224,7 @@ func TestPlansKeepTheRules(t *testing.T) {
 					t.Errorf("%s is released", nameOf(id))
 				}
 			}
-			if pull, ok := w.view.Pulls[id]; ok && (!w.have.Has(pull.Tip) || pull.Shelf != grasp.Waiting) {
+			if pull, ok := w.view.Pulls[id]; ok && (!here.Has(pull.Tip) && !w.boxed(pull) || pull.Shelf != grasp.Waiting) {
 				t.Errorf("pull request %s is released", nameOf(id))
 			}
 			if slices.Contains(p.Drop, id) {
@@ -237,9 +237,9 @@ func TestPlansKeepTheRules(t *testing.T) {
 			}
 		}
 		w.apply(p)
-		for o, snap := range w.at {
+		for _, o := range w.owners() {
 			if w.view.Hosted[o] == grasp.Live {
-				w.checkAligned(t, o, snap)
+				w.checkAligned(t, o, w.at[addrOf(o)])
 			}
 		}
 		// G01-407: no state is served in whose author's company no announcement is.
@@ -258,12 +258,16 @@ func TestPlansKeepTheRules(t *testing.T) {
 // their event's tip.
 func (w *world) checkEdits(t *testing.T, r grasp.RepoPlan) {
 	owner := r.Repo.Owner
+	if r.Repo.Box {
+		w.checkBoxEdits(t, r)
+		return
+	}
 	if w.view.Hosted[owner] != grasp.Live {
 		t.Errorf("%s is not live, and changed", nameOf(owner))
 	}
 	states := w.ranked(owner)
 	for _, e := range r.Edits {
-		is, exists := w.at[owner].Refs[e.Ref]
+		is, exists := w.at[addrOf(owner)].Refs[e.Ref]
 		if exists != !e.Old.IsZero() || exists && is != e.Old || e.Old == e.New {
 			t.Errorf("%s: edit %+v", nameOf(owner), e)
 		}
@@ -346,10 +350,10 @@ func TestPushesAreJudgedByTheBook(t *testing.T) {
 		if w.often(50) {
 			w.apply(w.plan())
 		}
-		for _, owner := range slices.Sorted(maps.Keys(w.at)) {
+		for _, owner := range w.owners() {
 			push := w.newPush(owner)
 			want := w.may(owner, push)
-			g, err := w.view.CheckPush(addrOf(owner), w.at[owner].Refs, push)
+			g, err := w.view.CheckPush(addrOf(owner), w.at[addrOf(owner)].Refs, push)
 			if (err == nil) != want {
 				t.Errorf("push to %s of %s: %v, want granted %t", nameOf(owner), spellChanges(push), err, want)
 			}
@@ -368,7 +372,7 @@ func TestPushesAreJudgedByTheBook(t *testing.T) {
 					t.Errorf("granted, but not asked for: %v", u)
 				}
 			}
-			if a, b, clash := grasp.Conflict(w.at[owner].Refs.Apply(g.Updates)); clash {
+			if a, b, clash := grasp.Conflict(w.at[addrOf(owner)].Refs.Apply(g.Updates)); clash {
 				t.Errorf("granted: %s and %s side by side", a, b)
 			}
 			// A wrong old value is never granted, if anything hangs on it (H-250).
@@ -376,7 +380,7 @@ func TestPushesAreJudgedByTheBook(t *testing.T) {
 				i := slices.Index(push, g.Updates[0])
 				stale := slices.Clone(push)
 				stale[i].Old = oid("somebody else's")
-				if _, err := w.view.CheckPush(addrOf(owner), w.at[owner].Refs, stale); err == nil || refusal(t, err).Rule != "H-250" {
+				if _, err := w.view.CheckPush(addrOf(owner), w.at[addrOf(owner)].Refs, stale); err == nil || refusal(t, err).Rule != "H-250" {
 					t.Errorf("with a wrong old value: %v", err)
 				}
 			}
@@ -393,13 +397,13 @@ func TestNoGrantedPushIsUndone(t *testing.T) {
 	eachWorld(t, func(t *testing.T, w *world) {
 		w.expired = nil
 		w.apply(w.plan()) // a push meets a settled world
-		for _, owner := range slices.Sorted(maps.Keys(w.at)) {
-			g, err := w.view.CheckPush(addrOf(owner), w.at[owner].Refs, w.newPush(owner))
+		for _, owner := range w.owners() {
+			g, err := w.view.CheckPush(addrOf(owner), w.at[addrOf(owner)].Refs, w.newPush(owner))
 			if err != nil || len(g.Updates) == 0 {
 				continue
 			}
-			was := w.at[owner]
-			w.at[owner] = &grasp.Snapshot{Refs: was.Refs.Apply(g.Updates), Head: was.Head}
+			was := w.at[addrOf(owner)]
+			w.at[addrOf(owner)] = &grasp.Snapshot{Refs: was.Refs.Apply(g.Updates), Head: was.Head}
 			for _, u := range g.Updates {
 				if !u.New.IsZero() {
 					w.have.Add(u.New) // the pack was complete (H-253)
@@ -414,7 +418,7 @@ func TestNoGrantedPushIsUndone(t *testing.T) {
 			}
 			w.apply(p)
 			for _, u := range g.Updates {
-				is := w.at[owner].Refs[u.Ref]
+				is := w.at[addrOf(owner)].Refs[u.Ref]
 				if is == "" {
 					is = grasp.ZeroOID
 				}
@@ -431,7 +435,7 @@ func TestNoGrantedPushIsUndone(t *testing.T) {
 				// a ref that the push deleted on its way to a newer one.
 				released := slices.Contains(p.Release, cause.ID)
 				newer := cause.At > granting.At || cause.At == granting.At && cause.ID < granting.ID
-				if released && cause.Refs[u.Ref] == w.at[owner].Refs[u.Ref] && (newer || u.New.IsZero() || g.Partial && clashes(cause, granting)) {
+				if released && cause.Refs[u.Ref] == w.at[addrOf(owner)].Refs[u.Ref] && (newer || u.New.IsZero() || g.Partial && clashes(cause, granting)) {
 					continue
 				}
 				t.Errorf("%s: %s was pushed to %s, granted by %s, and is at %s after %s",

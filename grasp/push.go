@@ -37,8 +37,12 @@ func (g Grant) Relies() []EventID {
 // tags are exactly those of a maintainer's state that is no older than the one served (G01-501),
 // or if every update moves towards the newest such state (G01-502), and if each ref below
 // refs/nostr/ carries its event's tip (G01-702). Otherwise it returns a *Refusal that names the
-// first offending ref and what was expected. It is all or nothing (H-251).
+// first offending ref and what was expected. It is all or nothing (H-251). What may be pushed to a
+// contributor's box is G06-04 and G06-05.
 func (v View) CheckPush(repo Addr, now Refs, updates []RefChange) (Grant, error) {
+	if repo.Box {
+		return v.checkBoxPush(repo, now, updates)
+	}
 	var g Grant
 	if len(updates) == 0 {
 		return Grant{}, refuse("H-244", Invalid, "the push names no ref")

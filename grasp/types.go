@@ -30,6 +30,11 @@ const ZeroOID OID = "0000000000000000000000000000000000000000"
 type Addr struct {
 	Owner PubKey
 	ID    string
+
+	// Box marks a contributor's box: not a repository that somebody announced, but the place
+	// for pull requests that Owner submits to repositories of this identifier, whoever they
+	// belong to (G06-02). Nobody announces it, and it holds nothing but PR refs.
+	Box bool
 }
 
 // Refs is what a repository, or a state event, says that each ref points to. Values are never

@@ -52,6 +52,11 @@ type Pull struct {
 	Repos []Addr   // what its a tags name
 	Clone []string // its clone URLs
 
+	// Boxes are the contributor's boxes of its author that its clone URLs name, for identifiers
+	// that its a tags name (G06-07); Site.Pull finds them. They are where its commits come from
+	// if nothing else here connects to it.
+	Boxes []Addr
+
 	// Root is the pull request that an update without a tags belongs to, by its E tag; "" if
 	// there is none. What that one names, the update concerns too (G01-709).
 	Root EventID

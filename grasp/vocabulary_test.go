@@ -312,6 +312,9 @@ func spellPlan(p grasp.Plan) string {
 	var parts []string
 	for _, r := range p.Repos {
 		s := nameOf(r.Repo.Owner) + ":"
+		if r.Repo.Box {
+			s = "box of " + s
+		}
 		if len(r.Edits) > 0 {
 			s += " " + spellChanges(r.Edits)
 		}

@@ -26,9 +26,9 @@ type world struct {
 	*rand.Rand
 	seed    uint64
 	view    grasp.View
-	at      map[grasp.PubKey]*grasp.Snapshot
+	at      map[grasp.Addr]*grasp.Snapshot
 	have    grasp.OIDSet // everything complete, wanted or not
-	expired map[grasp.PubKey][]grasp.EventID
+	expired map[grasp.Addr][]grasp.EventID
 	ids     int
 }
 
@@ -83,9 +83,9 @@ func newWorld(seed uint64) *world {
 			Hosted:        map[grasp.PubKey]grasp.Hosting{},
 			Foreign:       map[grasp.EventID]struct{}{},
 		},
-		at:      map[grasp.PubKey]*grasp.Snapshot{},
+		at:      map[grasp.Addr]*grasp.Snapshot{},
 		have:    grasp.OIDSet{},
-		expired: map[grasp.PubKey][]grasp.EventID{},
+		expired: map[grasp.Addr][]grasp.EventID{},
 	}
 	for _, k := range people {
 		if w.often(70) {
@@ -105,7 +105,7 @@ func newWorld(seed uint64) *world {
 		case 0, 1:
 			p := grasp.Pull{
 				ID: id, Shelf: grasp.Shelf(1 + w.IntN(2)), Tip: pick(w, commits),
-				Event: &nostr.Event{ID: string(id)},
+				Event: &nostr.Event{ID: string(id), PubKey: string(pick(w, people))},
 			}
 			if w.often(10) {
 				p.Tip = ""
@@ -119,13 +119,13 @@ func newWorld(seed uint64) *world {
 		}
 	}
 	for _, o := range slices.Sorted(maps.Keys(w.view.Hosted)) {
-		w.at[o] = w.newSnapshot()
-		for _, c := range w.at[o].Refs {
+		w.at[addrOf(o)] = w.newSnapshot()
+		for _, c := range w.at[addrOf(o)].Refs {
 			w.have.Add(c)
 		}
 		for _, id := range requests {
 			if _, known := w.view.Pulls[id]; !known && w.often(30) {
-				w.expired[o] = append(w.expired[o], id)
+				w.expired[addrOf(o)] = append(w.expired[addrOf(o)], id)
 			}
 		}
 	}
@@ -134,8 +134,28 @@ func newWorld(seed uint64) *world {
 			w.have.Add(c)
 		}
 	}
+	for _, k := range people { // contributors' boxes, one of them of another identifier
+		for _, box := range []grasp.Addr{boxOf(k), {Owner: k, ID: "other", Box: true}} {
+			if !w.often(40) {
+				continue
+			}
+			s := &grasp.Snapshot{Refs: grasp.Refs{}, Head: grasp.DefaultHead}
+			for _, id := range requests {
+				if w.often(40) {
+					s.Refs[grasp.PullRef(id)] = pick(w, commits)
+				}
+				if _, known := w.view.Pulls[id]; !known && w.often(30) {
+					w.expired[box] = append(w.expired[box], id)
+				}
+			}
+			w.at[box] = s
+		}
+	}
 	return w
 }
+
+// boxOf is the box of k for the identifier of the tests.
+func boxOf(k grasp.PubKey) grasp.Addr { return grasp.Addr{Owner: k, ID: repoID, Box: true} }
 
 func (w *world) announce(k grasp.PubKey) {
 	a := grasp.Announcement{
@@ -230,23 +250,63 @@ func (w *world) state(id grasp.EventID) (grasp.State, bool) {
 
 func (w *world) plan() grasp.Plan {
 	have := grasp.OIDSet{} // the caller of Plan looks only for what is wanted
+	here := w.here()
 	for _, o := range w.view.Wants() {
-		if w.have.Has(o) {
+		if here.Has(o) {
 			have.Add(o)
 		}
 	}
 	return w.view.Plan(w.at, have, w.expired)
 }
 
+// here is what is complete in repositories, and in boxes that are about to be mirrored.
+func (w *world) here() grasp.OIDSet {
+	here := maps.Clone(w.have)
+	for _, box := range w.view.Mirrored(w.at) {
+		for _, c := range w.at[box].Refs {
+			here.Add(c)
+		}
+	}
+	return here
+}
+
+// boxed reports whether p is in a box of its author, for an identifier that it names.
+func (w *world) boxed(p grasp.Pull) bool {
+	for a, snap := range w.at {
+		if a.Box && p.Event.PubKey == string(a.Owner) && snap.Refs[grasp.PullRef(p.ID)] == p.Tip && p.Tip != "" &&
+			slices.ContainsFunc(p.Repos, func(r grasp.Addr) bool { return r.ID == a.ID }) {
+			return true
+		}
+	}
+	return false
+}
+
+// owners are those whose repositories are looked at.
+func (w *world) owners() []grasp.PubKey {
+	var out []grasp.PubKey
+	for a := range w.at {
+		if !a.Box {
+			out = append(out, a.Owner)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
 // apply carries a plan out, as a ledger and a vault would.
 func (w *world) apply(p grasp.Plan) {
 	for _, r := range p.Repos {
-		was := w.at[r.Repo.Owner]
+		was := w.at[r.Repo]
+		for _, e := range r.Edits {
+			if !e.New.IsZero() && !r.Repo.Box {
+				w.have.Add(e.New)
+			}
+		}
 		is := &grasp.Snapshot{Refs: was.Refs.Apply(r.Edits), Head: was.Head}
 		if r.Head != "" {
 			is.Head = r.Head
 		}
-		w.at[r.Repo.Owner] = is
+		w.at[r.Repo] = is
 	}
 	for k, a := range w.view.Announcements {
 		if slices.Contains(p.Release, grasp.EventID(a.Event.ID)) {
@@ -289,7 +349,7 @@ func (w *world) String() string {
 			out += fmt.Sprintf("%s: announced %s (%s), lists us %t, maintainers %s, hosting %d\n",
 				nameOf(k), nameOf(grasp.EventID(a.Event.ID)), a.Shelf, a.ListsUs, keysOf(m), w.view.Hosted[k])
 		}
-		if s := w.at[k]; s != nil {
+		if s := w.at[addrOf(k)]; s != nil {
 			out += fmt.Sprintf("%s: repository %s, HEAD %s\n", nameOf(k), spellChanges(grasp.Diff(nil, s.Refs)), shortRef(s.Head))
 		}
 		for _, s := range w.view.States[k] {
