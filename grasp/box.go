@@ -46,7 +46,7 @@ func (s Site) Pull(ev *nostr.Event) (Pull, error) {
 		return p, err
 	}
 	for _, u := range p.Clone {
-		if box, ok := s.Box(u); ok && p.fits(box) && !slices.Contains(p.Boxes, box) {
+		if box, ok := s.Box(u); ok && p.Fits(box) && !slices.Contains(p.Boxes, box) {
 			p.Boxes = append(p.Boxes, box)
 		}
 	}
@@ -55,8 +55,8 @@ func (s Site) Pull(ev *nostr.Event) (Pull, error) {
 
 func (p Pull) author() PubKey { return PubKey(p.Event.PubKey) }
 
-// fits reports whether box is of p's author and of an identifier that p names (G06-06).
-func (p Pull) fits(box Addr) bool {
+// Fits reports whether box is of p's author and of an identifier that p names (G06-06).
+func (p Pull) Fits(box Addr) bool {
 	return box.Box && p.author() == box.Owner && slices.ContainsFunc(p.Repos, func(a Addr) bool { return a.ID == box.ID })
 }
 
@@ -160,7 +160,7 @@ func (v View) checkBoxPull(box Addr, id EventID, u RefChange) error {
 		return nil // G06-06
 	case p.author() != box.Owner:
 		return refuseBox("G06-05", u.Ref, "the pull request of this id is signed by somebody else", "push it to the address of who signed it")
-	case !p.fits(box):
+	case !p.Fits(box):
 		return refuseBox("G06-05", u.Ref, "the pull request of this id is for a repository of another name", "push it to /prs/<npub>/<identifier>.git with the identifier that it names")
 	case u.New != p.Tip:
 		return refuseBox("G06-05", u.Ref, "the pull request of this id names another commit", "push the commit that its c tag names")

@@ -351,7 +351,7 @@ func (p *planner) pulls(at map[Addr]*Snapshot, repos map[Addr]*RepoPlan) {
 			}
 		}
 		box := Addr{Owner: pull.author(), ID: p.ID, Box: true}
-		if r := repos[box]; r != nil && pull.fits(box) {
+		if r := repos[box]; r != nil && pull.Fits(box) {
 			if is := at[box].Refs.value(ref); is != ZeroOID && is != pull.Tip {
 				r.Edits = append(r.Edits, RefChange{ref, is, ZeroOID})
 			}
@@ -369,7 +369,7 @@ func (p *planner) removeOrphan(now *Snapshot, id EventID, r *RepoPlan) {
 	if is == ZeroOID || slices.ContainsFunc(r.Edits, func(c RefChange) bool { return c.Ref == ref }) {
 		return
 	}
-	if pull, ok := p.Pulls[id]; ok && pull.Tip == is && (!r.Repo.Box || pull.fits(r.Repo)) {
+	if pull, ok := p.Pulls[id]; ok && pull.Tip == is && (!r.Repo.Box || pull.Fits(r.Repo)) {
 		return
 	}
 	r.Edits = append(r.Edits, RefChange{ref, is, ZeroOID})

@@ -36,13 +36,22 @@ type Ledger interface {
 
 	// SettledRefs returns the refs of repo as of the last Commit that moved any.
 	SettledRefs(ctx context.Context, repo grasp.Addr) (grasp.Refs, error)
+
+	// Placeholders returns the PR refs in contributors' boxes that have no accepted event: of one
+	// box, of all boxes of an identifier if Repo has no Owner, or of one Event if Repo is zero.
+	// Those of one box follow each other.
+	Placeholders(ctx context.Context, of Orphan) ([]Orphan, error)
+
+	// Lost returns the settled PR refs in boxes of identifier id whose event is on no shelf, and
+	// that are no placeholders. Their Deadline is zero.
+	Lost(ctx context.Context, id string) ([]Orphan, error)
 }
 
 // Facts is a View as the ledger tells it: events as they came, to be parsed by grasp.
 type Facts struct {
 	Entries []Entry // kinds 30617 and 30618 of the identifier, and waiting pull requests that name it
 	Repos   []Repo
-	Orphans []Orphan // PR refs that have no accepted event
+	Orphans []Orphan // PR refs that have no accepted event; of those in boxes only the ones whose time is over
 }
 
 // An Entry is an event with what the ledger keeps beside it.

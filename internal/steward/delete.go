@@ -4,7 +4,6 @@ import (
 	"context"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/gitroost/gitroost/grasp"
 	"github.com/gitroost/gitroost/internal/fault"
@@ -205,29 +204,6 @@ func (k *known) dependents(owner grasp.PubKey) []grasp.EventID {
 		}
 	}
 	return out
-}
-
-// orphaned sets the deadline of the PR refs whose events are removed (G01-905). It looks at what is
-// there: which repositories a pull request concerned when it came may not be known any more.
-func (s *Steward) orphaned(ctx context.Context, k *known, removed []Entry, deadline time.Time) ([]Orphan, error) {
-	var out []Orphan
-	for _, e := range removed {
-		if e.Event.Kind != grasp.KindPull && e.Event.Kind != grasp.KindPullUpdate {
-			continue
-		}
-		id := grasp.EventID(e.Event.ID)
-		for owner := range k.view.Hosted {
-			repo := grasp.Addr{Owner: owner, ID: k.view.ID}
-			snap, err := s.vault.Refs(ctx, repo)
-			if err != nil {
-				return nil, fault.Wrap("steward: orphans of "+repo.String(), err)
-			}
-			if _, there := snap.Refs[grasp.PullRef(id)]; there {
-				out = append(out, Orphan{Repo: repo, Event: id, Deadline: deadline})
-			}
-		}
-	}
-	return out, nil
 }
 
 // receiveVanish takes an event of kind 62 that names this service: everything of its author up

@@ -25,6 +25,9 @@ type Push struct {
 
 // Enter decides on a push before a byte of its pack is read. A *grasp.Refusal says no.
 func (s *Steward) Enter(ctx context.Context, repo grasp.Addr, updates []grasp.RefChange) (*Push, error) {
+	if repo.Box && !s.cfg.Boxes {
+		return nil, fault.E(fault.NotFound, "steward: enter", "contributors' boxes are closed here")
+	}
 	k, err := s.peek(ctx, repo.ID)
 	if err != nil {
 		return nil, err
@@ -68,7 +71,7 @@ func (s *Steward) check(ctx context.Context, k *known, repo grasp.Addr, updates 
 	if err != nil {
 		return grant, err
 	}
-	return grant, s.roomForOrphans(k, view, repo, snap, grant)
+	return grant, s.roomForOrphans(ctx, k, view, repo, snap, grant)
 }
 
 // identify adds to view what is known of an event that a push names.
@@ -95,7 +98,7 @@ func (s *Steward) identify(ctx context.Context, view *grasp.View, id grasp.Event
 }
 
 // roomForOrphans bounds the PR refs that wait for their event in one repository (H-254).
-func (s *Steward) roomForOrphans(k *known, view grasp.View, repo grasp.Addr, snap *grasp.Snapshot, g grasp.Grant) error {
+func (s *Steward) roomForOrphans(ctx context.Context, k *known, view grasp.View, repo grasp.Addr, snap *grasp.Snapshot, g grasp.Grant) error {
 	fresh := 0
 	for _, id := range g.Pulls {
 		_, accepted := view.Pulls[id]
@@ -107,11 +110,11 @@ func (s *Steward) roomForOrphans(k *known, view grasp.View, repo grasp.Addr, sna
 	if fresh == 0 {
 		return nil
 	}
-	for _, o := range k.orphans {
-		if o.Repo == repo {
-			fresh++
-		}
+	list, err := s.placeholders(ctx, k, repo)
+	if err != nil {
+		return err
 	}
+	fresh += len(list)
 	if fresh > s.cfg.MaxOrphanRefs {
 		return fault.Errorf(fault.TooLarge, "steward: enter", "%d PR refs of this repository wait for their event already; publish it, or try again in 20 minutes", s.cfg.MaxOrphanRefs)
 	}
@@ -138,7 +141,7 @@ func (p *Push) Deliver(ctx context.Context, pack io.Reader, progress func(line s
 	if p.Noop() {
 		return p.renew(ctx)
 	}
-	arrived := s.land(p.repo.ID)
+	arrived := s.land(p.repo)
 	defer arrived()
 	marked := make(chan error, 1)
 	go func() { // beside the pack: after a crash, this identifier is settled first
@@ -208,20 +211,20 @@ func (p *Push) landLocked(ctx context.Context, q Quarantine, arrived func()) (ne
 	if err != nil {
 		return news{}, err
 	}
-	if h := k.view.Hosted[p.repo.Owner]; h != grasp.Live && h != grasp.Withdrawn {
+	if h := k.view.Hosted[p.repo.Owner]; !p.repo.Box && h != grasp.Live && h != grasp.Withdrawn {
 		return news{}, fault.E(fault.Gone, "steward: deliver", "the repository was deleted while you pushed")
 	}
 	grant, err := s.check(ctx, k, p.repo, p.updates)
 	if err != nil {
 		return news{}, err
 	}
+	if err := p.renewLocked(ctx, k, grant); err != nil {
+		return news{}, err
+	}
 	if q != nil {
 		if err := q.Admit(ctx); err != nil {
 			return news{}, fault.Wrap("steward: admit", err)
 		}
-	}
-	if err := p.renewLocked(ctx, k); err != nil {
-		return news{}, err
 	}
 	if len(grant.Updates) > 0 {
 		if err := s.vault.Apply(ctx, p.repo, grant.Updates, ""); err != nil {
@@ -240,7 +243,10 @@ func (p *Push) landLocked(ctx context.Context, q Quarantine, arrived func()) (ne
 // renew starts the clock of PR refs anew that are pushed again as they are (G01-707).
 func (p *Push) renew(ctx context.Context) error {
 	k, err := p.s.peek(ctx, p.repo.ID)
-	if err != nil || len(p.orphans(k)) == 0 {
+	if err != nil {
+		return err
+	}
+	if rows, err := p.orphans(ctx, k, p.grant); err != nil || len(rows) == 0 {
 		return err
 	}
 	unlock, err := p.s.locks.Lock(ctx, p.repo.ID)
@@ -251,15 +257,16 @@ func (p *Push) renew(ctx context.Context) error {
 	if k, err = p.s.load(ctx, p.repo.ID); err != nil {
 		return err
 	}
-	return p.renewLocked(ctx, k)
+	return p.renewLocked(ctx, k, p.grant)
 }
 
 // renewLocked is renew for a caller that holds the lock. It comes before the refs move: a
-// settlement that finds an old deadline would remove what was just pushed.
-func (p *Push) renewLocked(ctx context.Context, k *known) error {
-	rows := p.orphans(k)
-	if len(rows) == 0 {
-		return nil
+// settlement that finds an old deadline would remove what was just pushed. What is pushed to a box is
+// written down here before there is anything on disk to account for.
+func (p *Push) renewLocked(ctx context.Context, k *known, g grasp.Grant) error {
+	rows, err := p.orphans(ctx, k, g)
+	if err != nil || len(rows) == 0 {
+		return err
 	}
 	if _, err := p.s.commit(ctx, p.repo.ID, Change{Orphans: rows}); err != nil {
 		return fault.Wrap("steward: deliver", err)
@@ -267,16 +274,26 @@ func (p *Push) renewLocked(ctx context.Context, k *known) error {
 	return nil
 }
 
-// orphans returns the PR refs of this push whose clock is running, with a fresh deadline.
-func (p *Push) orphans(k *known) []Orphan {
+// orphans returns the PR refs of this push whose clock is running, and of a push to a box all that it
+// moves, with a fresh deadline.
+func (p *Push) orphans(ctx context.Context, k *known, g grasp.Grant) ([]Orphan, error) {
+	list, err := p.s.placeholders(ctx, k, p.repo)
+	if err != nil {
+		return nil, err
+	}
+	deadline := p.s.cfg.Now().Add(p.s.cfg.OrphanTTL)
 	var rows []Orphan
-	for _, o := range k.orphans {
-		if o.Repo == p.repo && slices.ContainsFunc(p.updates, func(u grasp.RefChange) bool { return u.Ref == grasp.PullRef(o.Event) }) {
-			o.Deadline = p.s.cfg.Now().Add(p.s.cfg.OrphanTTL)
-			rows = append(rows, o)
+	for _, o := range list {
+		if slices.ContainsFunc(p.updates, func(u grasp.RefChange) bool { return u.Ref == grasp.PullRef(o.Event) }) {
+			rows = append(rows, Orphan{Repo: o.Repo, Event: o.Event, Deadline: deadline})
 		}
 	}
-	return rows
+	if p.repo.Box {
+		for _, id := range g.Pulls {
+			rows = append(rows, Orphan{Repo: p.repo, Event: id, Deadline: deadline})
+		}
+	}
+	return rows, nil
 }
 
 // note says what the push did, in one line.

@@ -91,7 +91,11 @@ func (s *Steward) add(ctx context.Context, k *known, e Entry) bool {
 // pull parses a pull request. An update that names no repository is about those of the pull
 // request that it belongs to (G01-709).
 func (s *Steward) pull(ctx context.Context, ev *nostr.Event) (grasp.Pull, error) {
-	p, err := grasp.ParsePull(ev)
+	parse := grasp.ParsePull
+	if s.cfg.Boxes {
+		parse = s.cfg.Site.Pull
+	}
+	p, err := parse(ev)
 	if err != nil || p.Root == "" {
 		return p, err
 	}

@@ -52,6 +52,7 @@ func (s *Steward) receive(ctx context.Context, ev *nostr.Event, raw []byte, sour
 		return 0, news{}, s.stale(ctx, ev)
 	}
 	e := &Entry{Event: ev, Raw: raw, Shelf: grasp.Served, Received: now, Expires: expiration(ev), Source: source}
+	defer s.disown(ctx, ev) // whatever comes of it
 	switch ev.Kind {
 	case grasp.KindAnnouncement:
 		return s.receiveAnnouncement(ctx, e, ans)
@@ -294,7 +295,7 @@ func (s *Steward) receivePull(ctx context.Context, e *Entry, ans Answer) (grasp.
 	if err != nil {
 		return 0, news{}, err
 	}
-	adm, err := grasp.AdmitPull(ans.Related)
+	adm, err := grasp.AdmitPull(p, ans.Related)
 	if err != nil {
 		s.lobby.add(e, "", s.cfg.Now())
 		return 0, news{}, err

@@ -12,11 +12,23 @@ import (
 // Settle brings events, refs and jobs of an identifier into agreement. Doing it twice is doing it
 // once.
 func (s *Steward) Settle(ctx context.Context, id string) error {
+	return s.settleAfter(ctx, id, func() ([]grasp.Addr, error) { return nil, nil })
+}
+
+// settleAfter is Settle after something that has to be done under the same lock. It returns the boxes
+// to look at as well.
+func (s *Steward) settleAfter(ctx context.Context, id string, before func() ([]grasp.Addr, error)) error {
 	unlock, err := s.locks.Lock(ctx, id)
 	if err != nil {
 		return fault.Wrap("steward: settle", err)
 	}
-	n, err := s.settle(ctx, id, nil, nil)
+	boxes, err := before()
+	var n news
+	if err == nil {
+		n, err = s.settle(ctx, id, nil, nil, boxes...)
+	} else {
+		s.dirty(id)
+	}
 	unlock()
 	if err != nil {
 		return err
@@ -47,58 +59,19 @@ func (n *news) merge(o news) {
 	n.touched = append(n.touched, o.touched...)
 }
 
-// scene is what the repositories of one identifier look like.
-type scene struct {
-	at    map[grasp.PubKey]*grasp.Snapshot
-	holds map[grasp.PubKey]grasp.OIDSet // complete objects, by repository
-	have  grasp.OIDSet                  // their union
-}
-
-// look asks the vault for everything that planning depends on.
-func (s *Steward) look(ctx context.Context, v grasp.View) (scene, error) {
-	sc := scene{
-		at:    make(map[grasp.PubKey]*grasp.Snapshot),
-		holds: make(map[grasp.PubKey]grasp.OIDSet),
-		have:  grasp.OIDSet{},
-	}
-	wants := v.Wants()
-	for owner, h := range v.Hosted {
-		if h != grasp.Live && h != grasp.Withdrawn {
-			continue
-		}
-		repo := grasp.Addr{Owner: owner, ID: v.ID}
-		snap, err := s.vault.Refs(ctx, repo)
-		if err != nil {
-			return sc, fault.Wrap("steward: look at "+repo.String(), err)
-		}
-		sc.at[owner] = snap
-		if len(wants) == 0 {
-			continue
-		}
-		set, err := s.vault.Have(ctx, repo, wants)
-		if err != nil {
-			return sc, fault.Wrap("steward: look at "+repo.String(), err)
-		}
-		sc.holds[owner] = set
-		for o := range set {
-			sc.have.Add(o)
-		}
-	}
-	return sc, nil
-}
-
 // settle is Settle for a caller that holds the lock of id. With an arrival it first stores that,
 // in one transaction with the mark that a settlement is under way, unless there is nothing to do.
-// push is what moved refs before, or nil. What fails is tried again by Sweep.
-func (s *Steward) settle(ctx context.Context, id string, arr *arrival, push *Push) (news, error) {
-	n, err := s.settleNow(ctx, id, arr, push)
+// push is what moved refs before, or nil; boxes are further ones to look at. What fails is tried again
+// by Sweep.
+func (s *Steward) settle(ctx context.Context, id string, arr *arrival, push *Push, boxes ...grasp.Addr) (news, error) {
+	n, err := s.settleNow(ctx, id, arr, push, boxes)
 	if err != nil && !fault.Is(err, fault.Refused) {
 		s.dirty(id)
 	}
 	return n, err
 }
 
-func (s *Steward) settleNow(ctx context.Context, id string, arr *arrival, push *Push) (news, error) {
+func (s *Steward) settleNow(ctx context.Context, id string, arr *arrival, push *Push, boxes []grasp.Addr) (news, error) {
 	var k *known
 	var err error
 	if arr != nil {
@@ -106,11 +79,17 @@ func (s *Steward) settleNow(ctx context.Context, id string, arr *arrival, push *
 	} else if k, err = s.inhabited(ctx, id); err != nil {
 		return news{}, err
 	}
-	sc, err := s.look(ctx, k.view)
+	sc, err := s.look(ctx, k.view, s.boxesFor(k, arr, push, boxes))
 	if err != nil {
 		return news{}, err
 	}
-	expired, rows := s.expiredOrphans(k)
+	for _, box := range boxes {
+		sc.doubtful[box] = true
+	}
+	expired, rows, err := s.expiredOrphans(ctx, k, sc)
+	if err != nil {
+		return news{}, err
+	}
 	plan := k.view.Plan(sc.at, sc.have, expired)
 
 	var n news
@@ -131,10 +110,10 @@ func (s *Steward) settleNow(ctx context.Context, id string, arr *arrival, push *
 			return n, fault.Wrap("steward: settle", err)
 		}
 	}
-	if err := s.carryOut(ctx, sc, plan); err != nil {
+	if err := s.carryOut(ctx, id, sc, plan); err != nil {
 		return n, err
 	}
-	return n, s.conclude(ctx, k, plan, rows, push, &n)
+	return n, s.conclude(ctx, k, sc, plan, rows, push, &n)
 }
 
 // inhabited returns what is known of id, after seeing to repositories that nobody announces any
@@ -205,46 +184,9 @@ func (s *Steward) store(ctx context.Context, id string, arr *arrival, quiet bool
 	return false, nil
 }
 
-// carryOut makes the repositories what plan says.
-func (s *Steward) carryOut(ctx context.Context, sc scene, plan grasp.Plan) error {
-	for _, rp := range plan.Repos {
-		if err := s.bring(ctx, rp, sc); err != nil {
-			return err
-		}
-		if err := s.vault.Apply(ctx, rp.Repo, rp.Edits, rp.Head); err != nil {
-			return fault.Wrap("steward: align "+rp.Repo.String(), err)
-		}
-	}
-	return nil
-}
-
-// bring copies from sister repositories the objects that rp's edits need (G01-602).
-func (s *Steward) bring(ctx context.Context, rp grasp.RepoPlan, sc scene) error {
-	from := map[grasp.PubKey][]grasp.OID{}
-	own := sc.holds[rp.Repo.Owner]
-	for _, e := range rp.Edits {
-		if e.New.IsZero() || own.Has(e.New) {
-			continue
-		}
-		for sister, set := range sc.holds {
-			if set.Has(e.New) {
-				from[sister] = append(from[sister], e.New)
-				break
-			}
-		}
-	}
-	for sister, oids := range from {
-		source := grasp.Addr{Owner: sister, ID: rp.Repo.ID}
-		if err := s.vault.Copy(ctx, source, rp.Repo, oids); err != nil {
-			return fault.Wrap("steward: copy from "+source.String(), err)
-		}
-	}
-	return nil
-}
-
 // conclude records what the refs did, makes the planned events visible, and tells of them: one
 // transaction, after the refs are in place (G01-406).
-func (s *Steward) conclude(ctx context.Context, k *known, plan grasp.Plan, rows []Orphan, push *Push, n *news) error {
+func (s *Steward) conclude(ctx context.Context, k *known, sc scene, plan grasp.Plan, rows []Orphan, push *Push, n *news) error {
 	id := k.view.ID
 	release, done, err := s.claim(ctx, k, plan.Release)
 	defer done()
@@ -256,11 +198,10 @@ func (s *Steward) conclude(ctx context.Context, k *known, plan grasp.Plan, rows 
 		c.Settled = id
 	}
 	after := map[grasp.Addr]*grasp.Snapshot{}
-	for owner, h := range k.view.Hosted {
-		if h != grasp.Live {
+	for repo := range sc.at {
+		if repo.ID != id || !repo.Box && k.view.Hosted[repo.Owner] != grasp.Live {
 			continue
 		}
-		repo := grasp.Addr{Owner: owner, ID: id}
 		snap, err := s.vault.Refs(ctx, repo)
 		if err != nil {
 			return fault.Wrap("steward: settle "+repo.String(), err)
@@ -294,8 +235,15 @@ func (s *Steward) conclude(ctx context.Context, k *known, plan grasp.Plan, rows 
 			for _, owner := range k.view.Concerned(p) {
 				c.Orphans = append(c.Orphans, Orphan{Repo: grasp.Addr{Owner: owner, ID: id}, Event: rid})
 			}
+			for repo := range sc.at {
+				if p.Fits(repo) {
+					c.Orphans = append(c.Orphans, Orphan{Repo: repo, Event: rid})
+				}
+			}
 		}
 	}
+	// A box that could not be removed yet is looked at again as long as a placeholder says so.
+	c.Orphans = slices.DeleteFunc(c.Orphans, func(o Orphan) bool { return sc.kept[o.Repo] && o.Deadline.IsZero() })
 	r, err := s.commit(ctx, id, c)
 	if err != nil {
 		for repo := range after {
@@ -394,70 +342,6 @@ func (s *Steward) moved(ctx context.Context, repo grasp.Addr, is *grasp.Snapshot
 	return grasp.Diff(refs, is.Refs), nil
 }
 
-// orphansAmong starts the clock of PR refs that have moved and have no event, and stops that of
-// those that are gone (G01-707).
-func (s *Steward) orphansAmong(ctx context.Context, k *known, repo grasp.Addr, changes []grasp.RefChange) ([]Orphan, error) {
-	var out []Orphan
-	for _, ch := range changes {
-		id, ok := ch.Ref.Pull()
-		if !ok {
-			continue
-		}
-		o := Orphan{Repo: repo, Event: id}
-		if !ch.New.IsZero() {
-			accepted, err := s.hasPull(ctx, k, id, ch.New)
-			if err != nil {
-				return nil, err
-			}
-			if !accepted {
-				o.Deadline = s.cfg.Now().Add(s.cfg.OrphanTTL)
-			}
-		}
-		out = append(out, o)
-	}
-	return out, nil
-}
-
-// hasPull reports whether a pull request with this id and tip was accepted, waiting or served.
-func (s *Steward) hasPull(ctx context.Context, k *known, id grasp.EventID, tip grasp.OID) (bool, error) {
-	if p, ok := k.view.Pulls[id]; ok {
-		return p.Tip == tip, nil
-	}
-	e, err := s.ledger.Event(ctx, id)
-	if fault.Is(err, fault.NotFound) {
-		return false, nil
-	}
-	if err != nil {
-		return false, fault.Wrap("steward: pull request", err)
-	}
-	if e.Event.Kind != grasp.KindPull && e.Event.Kind != grasp.KindPullUpdate {
-		return false, nil
-	}
-	p, err := grasp.ParsePull(e.Event)
-	return err == nil && p.Tip == tip, nil
-}
-
-// expiredOrphans returns the PR refs whose time is over, and the rows to remove for them.
-func (s *Steward) expiredOrphans(k *known) (map[grasp.PubKey][]grasp.EventID, []Orphan) {
-	now := s.cfg.Now()
-	var rows []Orphan
-	due := map[grasp.PubKey][]grasp.EventID{}
-	for _, o := range k.orphans {
-		if o.Deadline.After(now) {
-			continue
-		}
-		switch k.view.Hosted[o.Repo.Owner] {
-		case grasp.Withdrawn, grasp.Deleted:
-			// Its refs rest as they are. Should it come back the ref has to go.
-			rows = append(rows, Orphan{Repo: o.Repo, Event: o.Event, Deadline: now.Add(s.cfg.OrphanTTL)})
-		default:
-			due[o.Repo.Owner] = append(due[o.Repo.Owner], o.Event)
-			rows = append(rows, Orphan{Repo: o.Repo, Event: o.Event})
-		}
-	}
-	return due, rows
-}
-
 // dirty remembers an identifier whose settlement failed; Sweep tries again.
 func (s *Steward) dirty(id string) {
 	s.mu.Lock()
@@ -468,11 +352,17 @@ func (s *Steward) dirty(id string) {
 	s.again[id] = struct{}{}
 }
 
-// land announces that a push may be about to move refs of id, until arrived is called. As long as
-// somebody lands, no settlement clears the mark that one is needed.
-func (s *Steward) land(id string) (arrived func()) {
+// land announces that a push may be about to move refs of repo, until arrived is called. As long as
+// somebody lands, no settlement clears the mark that one is needed, or removes a box.
+func (s *Steward) land(repo grasp.Addr) (arrived func()) {
+	names := []string{repo.ID}
+	if repo.Box {
+		names = append(names, landingAt(repo))
+	}
 	s.mu.Lock()
-	s.landing[id]++
+	for _, n := range names {
+		s.landing[n]++
+	}
 	s.mu.Unlock()
 	var once bool
 	return func() {
@@ -482,14 +372,16 @@ func (s *Steward) land(id string) (arrived func()) {
 			return
 		}
 		once = true
-		if s.landing[id]--; s.landing[id] == 0 {
-			delete(s.landing, id)
+		for _, n := range names {
+			if s.landing[n]--; s.landing[n] == 0 {
+				delete(s.landing, n)
+			}
 		}
 	}
 }
 
-func (s *Steward) someoneLands(id string) bool {
+func (s *Steward) someoneLands(name string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.landing[id] > 0
+	return s.landing[name] > 0
 }

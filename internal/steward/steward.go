@@ -31,6 +31,10 @@ type Config struct {
 	Now      func() time.Time // required
 	Curation grasp.Curation   // which repositories the operator wants; all
 
+	// Boxes opens the contributors' boxes (GRASP-06): anybody may push pull requests to a place of
+	// their own, and announce them by naming it. Closed ones are kept until nothing is left in them.
+	Boxes bool
+
 	// Tell hands an event that has just become visible, or is ephemeral, to those who listen.
 	// It is called in the order in which events become visible, and must not block.
 	Tell func(ev *nostr.Event, raw []byte)
@@ -103,7 +107,7 @@ type Steward struct {
 	// mu guards holds, landing and again. It is never held while anything waits.
 	mu      sync.Mutex
 	holds   map[grasp.EventID]int // events that a push in progress relies on (G01-404)
-	landing map[string]int        // pushes by identifier that may be about to move refs
+	landing map[string]int        // pushes by identifier, and by box, that may be about to move refs
 	again   map[string]struct{}   // identifiers whose last settlement failed
 }
 
@@ -150,8 +154,11 @@ func (s *Steward) Run(ctx context.Context, tick <-chan time.Time) error {
 
 // Find says how repo lives here.
 func (s *Steward) Find(ctx context.Context, repo grasp.Addr) (grasp.Hosting, error) {
-	if !repo.Valid() {
+	if !repo.Valid() || repo.Box && !s.cfg.Boxes {
 		return grasp.NotHosted, nil
+	}
+	if repo.Box {
+		return grasp.Live, nil // G06-03: one that nobody used is empty, and is nowhere
 	}
 	k, err := s.peek(ctx, repo.ID)
 	if err != nil {

@@ -245,58 +245,7 @@ func (s *Steward) endGrace(ctx context.Context, r Repo) error {
 // mend is Settle after a fault: it also looks for what a change that was cut short may have left.
 // There is one such thing, PR refs whose event went without anybody noticing (N-035, G01-905).
 func (s *Steward) mend(ctx context.Context, id string) error {
-	if err := s.countOrphans(ctx, id); err != nil {
-		s.dirty(id)
-		return err
-	}
-	return s.Settle(ctx, id)
-}
-
-func (s *Steward) countOrphans(ctx context.Context, id string) error {
-	unlock, err := s.locks.Lock(ctx, id)
-	if err != nil {
-		return fault.Wrap("steward: mend", err)
-	}
-	defer unlock()
-	s.known.drop(id)
-	k, err := s.load(ctx, id)
-	if err != nil {
-		return err
-	}
-	counted := make(map[Orphan]bool, len(k.orphans))
-	for _, o := range k.orphans {
-		counted[Orphan{Repo: o.Repo, Event: o.Event}] = true
-	}
-	var rows []Orphan
-	for owner := range k.view.Hosted {
-		repo := grasp.Addr{Owner: owner, ID: id}
-		snap, err := s.vault.Refs(ctx, repo)
-		if err != nil {
-			return fault.Wrap("steward: mend", err)
-		}
-		for ref, oid := range snap.Refs {
-			event, ok := ref.Pull()
-			o := Orphan{Repo: repo, Event: event}
-			if !ok || counted[o] {
-				continue
-			}
-			accepted, err := s.hasPull(ctx, k, event, oid)
-			if err != nil {
-				return err
-			}
-			if !accepted {
-				o.Deadline = s.cfg.Now().Add(s.cfg.OrphanTTL)
-				rows = append(rows, o)
-			}
-		}
-	}
-	if len(rows) == 0 {
-		return nil
-	}
-	if _, err := s.commit(ctx, id, Change{Orphans: rows}); err != nil {
-		return fault.Wrap("steward: mend", err)
-	}
-	return nil
+	return s.settleAfter(ctx, id, func() ([]grasp.Addr, error) { return s.countOrphans(ctx, id) })
 }
 
 // longAgo is before every grace.

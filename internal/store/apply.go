@@ -328,7 +328,9 @@ func (a *applier) rest(p *plan) error {
 	}
 	for _, o := range p.orphans {
 		var err error
-		if o.deadline == nil {
+		if o.box {
+			err = a.boxOrphan(o)
+		} else if o.deadline == nil {
 			err = a.exec(a.ctx, `DELETE FROM orphans WHERE identifier = ?1 AND owner = ?2 AND event = ?3`, o.id, o.owner[:], o.event[:])
 		} else {
 			err = a.exec(a.ctx, `INSERT INTO orphans (identifier, owner, event, deadline) VALUES (?1, ?2, ?3, ?4)
@@ -360,12 +362,14 @@ func (a *applier) rest(p *plan) error {
 func (a *applier) move(m move) error {
 	at := clampNanos(a.cfg.Now())
 	for _, r := range m.refs {
-		if err := a.exec(a.ctx, `INSERT INTO moves (at, identifier, owner, name, old, new, cause, push)
-			VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)`, at, m.id, m.owner[:], r.name, r.old, r.new, m.cause, m.push); err != nil {
+		if err := a.exec(a.ctx, `INSERT INTO moves (at, identifier, owner, box, name, old, new, cause, push)
+			VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)`, at, m.id, m.owner[:], m.box, r.name, r.old, r.new, m.cause, m.push); err != nil {
 			return err
 		}
 		var err error
-		if r.new == nil {
+		if m.box {
+			err = a.boxRef(m, r)
+		} else if r.new == nil {
 			err = a.exec(a.ctx, `DELETE FROM refs WHERE identifier = ?1 AND owner = ?2 AND name = ?3`, m.id, m.owner[:], r.name)
 		} else {
 			err = a.exec(a.ctx, `INSERT INTO refs (identifier, owner, name, oid) VALUES (?1, ?2, ?3, ?4)

@@ -93,6 +93,8 @@ var Statements = map[string]string{
 	"by id": sqlByID, "author": sqlAuthor, "raw": sqlRaw, "tagged": sqlTagged,
 	"time": scanTime, "kind": scanKind, "author scan": scanAuthor, "author and kind": scanAuthorKind, "tag": scanTag,
 	"named": sqlNamed, "addressed": sqlAddressed, "naming": sqlNaming, "tomb": coveringTomb, "view": sqlView,
+	"orphans": sqlOrphans, "box": sqlBoxOrphans, "boxes of a pull request": sqlBoxesOfPull, "boxes that are due": sqlBoxesDue,
+	"due boxes": sqlDueBoxes, "refs of a box": sqlBoxRefs, "lost": sqlLost, "boxes of an identifier": sqlBoxesOf,
 }
 
 // Rows returns how many rows of events there are, in all tables.

@@ -94,6 +94,7 @@ type repoRow struct {
 }
 
 type orphanRow struct {
+	box      bool
 	owner    id32
 	id       string
 	event    id32
@@ -101,6 +102,7 @@ type orphanRow struct {
 }
 
 type move struct {
+	box   bool
 	owner id32
 	id    string
 	refs  []refMove
@@ -110,6 +112,7 @@ type move struct {
 
 type refMove struct {
 	name     string
+	event    id32 // in the name of a box's ref
 	old, new []byte
 }
 
@@ -142,6 +145,9 @@ func prepare(c steward.Change) (*plan, error) {
 		p.tombs = append(p.tombs, list...)
 	}
 	for _, r := range c.Repos {
+		if r.Addr.Box {
+			return nil, fault.E(fault.Invalid, "store: encode", "a box among the repositories that somebody announced")
+		}
 		owner, err := need32("owner", r.Addr.Owner)
 		if err != nil {
 			return nil, err
@@ -157,7 +163,7 @@ func prepare(c steward.Change) (*plan, error) {
 		if err != nil {
 			return nil, err
 		}
-		p.orphans = append(p.orphans, orphanRow{owner, o.Repo.ID, event, nanos(o.Deadline)})
+		p.orphans = append(p.orphans, orphanRow{o.Repo.Box, owner, o.Repo.ID, event, nanos(o.Deadline)})
 	}
 	for _, m := range c.Moves {
 		out, err := moveOf(m)
@@ -288,7 +294,7 @@ func moveOf(m steward.Moved) (move, error) {
 	if err != nil {
 		return move{}, err
 	}
-	out := move{owner: owner, id: m.Repo.ID}
+	out := move{box: m.Repo.Box, owner: owner, id: m.Repo.ID}
 	if m.Cause != "" {
 		cause, err := need32("event", m.Cause)
 		if err != nil {
@@ -301,6 +307,12 @@ func moveOf(m steward.Moved) (move, error) {
 	}
 	for _, c := range m.Changes {
 		r := refMove{name: string(c.Ref)}
+		if m.Repo.Box {
+			event, _ := c.Ref.Pull()
+			if r.event, err = need32("event", event); err != nil {
+				return move{}, err
+			}
+		}
 		if r.old, err = oidBytes(c.Old); err != nil {
 			return move{}, err
 		}

@@ -34,16 +34,22 @@ func (s *Store) View(ctx context.Context, id string) (steward.Facts, error) {
 		if err != nil {
 			return err
 		}
-		return r.rows(ctx, `SELECT identifier, owner, event, deadline FROM orphans WHERE identifier = ?1`, []any{id}, func(row scanner) error {
+		orphan := func(row scanner) error {
 			o, err := scanOrphan(row)
 			facts.Orphans = append(facts.Orphans, o)
 			return err
-		})
+		}
+		if err := r.rows(ctx, sqlOrphans, []any{id}, orphan); err != nil {
+			return err
+		}
+		return r.rows(ctx, sqlBoxesDue, []any{id, clampNanos(s.cfg.Now())}, orphan)
 	})
 	return facts, err
 }
 
 const sqlView = `SELECT ` + entryColumns + ` FROM subjects s CROSS JOIN events e ON e.seq = s.event WHERE s.identifier = ?1`
+
+const sqlOrphans = `SELECT identifier, owner, event, deadline, 0 FROM orphans WHERE identifier = ?1`
 
 func scanRepo(row scanner) (repo steward.Repo, err error) {
 	var owner id32
@@ -56,7 +62,7 @@ func scanRepo(row scanner) (repo steward.Repo, err error) {
 func scanOrphan(row scanner) (o steward.Orphan, err error) {
 	var owner, event id32
 	var deadline int64
-	err = row.Scan(&o.Repo.ID, &owner, &event, &deadline)
+	err = row.Scan(&o.Repo.ID, &owner, &event, &deadline, &o.Repo.Box)
 	o.Repo.Owner, o.Event, o.Deadline = owner.key(), event.id(), fromNanos(&deadline)
 	return o, err
 }
@@ -121,15 +127,18 @@ func (s *Store) Due(ctx context.Context, now time.Time, limit int) (steward.Due,
 			WHERE shelf = 2 AND expires IS NOT NULL AND expires <= ?1 ORDER BY expires LIMIT ?2`, now.Unix()); err != nil {
 			return err
 		}
-		err = r.rows(ctx, `SELECT identifier, owner, event, deadline FROM orphans
-			WHERE deadline <= ?1 ORDER BY deadline LIMIT ?2`, []any{clampNanos(now), limit}, func(row scanner) error {
-			o, err := scanOrphan(row)
-			due.Orphans = append(due.Orphans, o)
-			return err
-		})
-		if err != nil {
-			return err
+		for _, text := range []string{sqlDueOrphans, sqlDueBoxes} {
+			err = r.rows(ctx, text, []any{clampNanos(now), limit}, func(row scanner) error {
+				o, err := scanOrphan(row)
+				due.Orphans = append(due.Orphans, o)
+				return err
+			})
+			if err != nil {
+				return err
+			}
 		}
+		slices.SortStableFunc(due.Orphans, func(a, b steward.Orphan) int { return a.Deadline.Compare(b.Deadline) })
+		due.Orphans = due.Orphans[:min(len(due.Orphans), limit)]
 		for _, h := range []grasp.Hosting{grasp.Withdrawn, grasp.Deleted} {
 			err := r.rows(ctx, `SELECT identifier, owner, hosting, since FROM repos
 				WHERE hosting = ?1 ORDER BY since LIMIT ?2`, []any{h, limit}, func(row scanner) error {
@@ -146,6 +155,11 @@ func (s *Store) Due(ctx context.Context, now time.Time, limit int) (steward.Due,
 	})
 	return due, err
 }
+
+const (
+	sqlDueOrphans = `SELECT identifier, owner, event, deadline, 0 FROM orphans WHERE deadline <= ?1 ORDER BY deadline LIMIT ?2`
+	sqlDueBoxes   = `SELECT identifier, owner, event, deadline, 1 FROM box_orphans WHERE deadline <= ?1 ORDER BY deadline LIMIT ?2`
+)
 
 // Unsettled returns, sorted, the identifiers that were marked and not cleared since, and those
 // for which events wait.
@@ -171,6 +185,9 @@ func (s *Store) SettledRefs(ctx context.Context, repo grasp.Addr) (grasp.Refs, e
 		owner, ok := parse32(repo.Owner)
 		if !ok {
 			return nil
+		}
+		if repo.Box {
+			return r.boxRefs(ctx, repo, owner, refs)
 		}
 		return r.rows(ctx, `SELECT name, oid FROM refs WHERE identifier = ?1 AND owner = ?2`, []any{repo.ID, owner[:]}, func(row scanner) error {
 			var name string

@@ -174,6 +174,14 @@ func (x *brokenLedger) Unsettled(ctx context.Context) ([]string, error) {
 	return call(x.b, "Unsettled", func() ([]string, error) { return x.l.Unsettled(ctx) })
 }
 
+func (x *brokenLedger) Placeholders(ctx context.Context, of steward.Orphan) ([]steward.Orphan, error) {
+	return call(x.b, "Placeholders", func() ([]steward.Orphan, error) { return x.l.Placeholders(ctx, of) })
+}
+
+func (x *brokenLedger) Lost(ctx context.Context, id string) ([]steward.Orphan, error) {
+	return call(x.b, "Lost", func() ([]steward.Orphan, error) { return x.l.Lost(ctx, id) })
+}
+
 func (x *brokenLedger) SettledRefs(ctx context.Context, repo grasp.Addr) (grasp.Refs, error) {
 	return call(x.b, "SettledRefs", func() (grasp.Refs, error) { return x.l.SettledRefs(ctx, repo) })
 }

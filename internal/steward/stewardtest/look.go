@@ -38,7 +38,7 @@ func check(c steward.Change) error {
 		}
 	}
 	for _, r := range c.Repos {
-		if !hex(string(r.Addr.Owner)) {
+		if !hex(string(r.Addr.Owner)) || r.Addr.Box {
 			return bad("no owner")
 		}
 	}
@@ -52,6 +52,9 @@ func check(c steward.Change) error {
 			return bad("no move")
 		}
 		for _, ch := range m.Changes {
+			if _, ok := ch.Ref.Pull(); m.Repo.Box && !ok {
+				return bad("a box with a ref that is no pull request's")
+			}
 			for _, o := range []grasp.OID{ch.Old, ch.New} {
 				if o != "" && !grasp.IsHex(string(o), 40) && !grasp.IsHex(string(o), 64) {
 					return bad("no object id")
@@ -129,7 +132,7 @@ func (m *Memory) Orphans() []steward.Orphan {
 		out = append(out, steward.Orphan{Repo: k.repo, Event: k.id, Deadline: at})
 	}
 	slices.SortFunc(out, func(a, b steward.Orphan) int {
-		return strings.Compare(a.Repo.Coordinate()+string(a.Event), b.Repo.Coordinate()+string(b.Event))
+		return strings.Compare(a.Repo.String()+string(a.Event), b.Repo.String()+string(b.Event))
 	})
 	return out
 }

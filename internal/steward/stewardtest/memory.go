@@ -108,7 +108,7 @@ func (m *Memory) View(ctx context.Context, id string) (steward.Facts, error) {
 		}
 	}
 	for k, at := range m.orphans {
-		if k.repo.ID == id {
+		if k.repo.ID == id && (!k.repo.Box || !at.After(m.now())) {
 			f.Orphans = append(f.Orphans, steward.Orphan{Repo: k.repo, Event: k.id, Deadline: at})
 		}
 	}
@@ -402,6 +402,43 @@ func (m *Memory) Unsettled(ctx context.Context) ([]string, error) {
 		}
 	}
 	return slices.Sorted(maps.Keys(set)), nil
+}
+
+// Placeholders is part of steward.Ledger.
+func (m *Memory) Placeholders(ctx context.Context, of steward.Orphan) ([]steward.Orphan, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, fault.Wrap("memory: placeholders", err)
+	}
+	var out []steward.Orphan
+	for _, o := range m.Orphans() {
+		agrees := (of.Repo.Owner == "" || o.Repo.Owner == of.Repo.Owner) && (of.Repo.ID == "" || o.Repo.ID == of.Repo.ID) &&
+			(of.Event == "" || o.Event == of.Event)
+		if o.Repo.Box && agrees {
+			out = append(out, o)
+		}
+	}
+	return out, nil
+}
+
+// Lost is part of steward.Ledger.
+func (m *Memory) Lost(ctx context.Context, id string) ([]steward.Orphan, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, fault.Wrap("memory: lost", err)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var out []steward.Orphan
+	for repo, refs := range m.refs {
+		for ref := range refs {
+			event, ok := ref.Pull()
+			_, known := m.events[event]
+			_, waits := m.orphans[orphanKey{repo, event}]
+			if repo.Box && repo.ID == id && ok && !known && !waits {
+				out = append(out, steward.Orphan{Repo: repo, Event: event})
+			}
+		}
+	}
+	return out, nil
 }
 
 // SettledRefs is part of steward.Ledger.

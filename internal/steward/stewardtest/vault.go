@@ -150,7 +150,7 @@ func (d *Disk) Folders() []grasp.Addr {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return slices.SortedFunc(maps.Keys(d.folders), func(a, b grasp.Addr) int {
-		return strings.Compare(a.Coordinate(), b.Coordinate())
+		return strings.Compare(a.String(), b.String())
 	})
 }
 

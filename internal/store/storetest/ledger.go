@@ -43,6 +43,7 @@ func TestLedger(t *testing.T, open func(t *testing.T) steward.Ledger) {
 		{"Lookup/Related/G01-801", lookupRelated},
 		{"Lookup/Counts/G01-408", lookupCounts},
 		{"ReposAndOrphans", reposAndOrphans},
+		{"Boxes/G06-06", boxes},
 		{"Moves", moves},
 		{"Unsettled", unsettled},
 		{"Due/N-036/G01-402/G01-707", due},
