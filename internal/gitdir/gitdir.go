@@ -12,6 +12,7 @@
 // How it is laid out below the root:
 //
 //	git/<npub>/<escaped identifier>.git   the repositories, see Path
+//	prs/<npub>/<escaped identifier>.git   contributors' boxes; made when first needed
 //	incoming/                             quarantines and repositories being made; emptied by Open
 //	trash/                                what was removed, until it is deleted
 //	none.git                              an empty repository, for commands that need one around them

@@ -13,15 +13,19 @@ import (
 // maxEscaped is the longest escaped identifier that is used as it is, in bytes.
 const maxEscaped = 200
 
-// Path returns the folder of repo below root: <root>/git/<npub>/<escaped identifier>.git. Two
-// repositories never share one, also where file names ignore case. It fails if repo is not Valid.
-// Nothing else turns text from outside into a path (hardening D1).
+// Path returns the folder of repo below root: <root>/git/<npub>/<escaped identifier>.git, or below prs/
+// if it is a contributor's box. Two repositories never share one, also where file names ignore case. It
+// fails if repo is not Valid. Nothing else turns text from outside into a path (hardening D1).
 func Path(root string, repo grasp.Addr) (string, error) {
 	npub := repo.Owner.Npub()
 	if !repo.Valid() || npub == "" {
 		return "", fault.E(fault.Invalid, "gitdir: path", "not the address of a repository")
 	}
-	return filepath.Join(root, "git", npub, escape(repo.ID)+".git"), nil
+	folder := "git"
+	if repo.Box {
+		folder = "prs"
+	}
+	return filepath.Join(root, folder, npub, escape(repo.ID)+".git"), nil
 }
 
 // escape is injective: of [a-z0-9._-] each byte stays, except a dot or dash in front; any other

@@ -42,6 +42,10 @@ func TestPath(t *testing.T) {
 		if want := "/data/git/" + owner + "/" + c.want; got != want {
 			t.Errorf("%q: %s, want %s", c.id, got, want)
 		}
+		box, err := gitdir.Path("/data", grasp.Addr{Owner: alice, ID: c.id, Box: true})
+		if want := "/data/prs/" + owner + "/" + c.want; err != nil || box != want {
+			t.Errorf("box %q: %s, %v, want %s", c.id, box, err, want)
+		}
 	}
 	for _, a := range []grasp.Addr{
 		{}, {Owner: alice}, {ID: "x"}, {Owner: alice, ID: ".."}, {Owner: alice, ID: "."}, {Owner: alice, ID: "a/b"},

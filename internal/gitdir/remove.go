@@ -29,6 +29,10 @@ func (v *Vault) Remove(ctx context.Context, addr grasp.Addr) error {
 		return err
 	}
 	defer r.unlock()
+	if addr.Box {
+		// Anybody can have a box: not even an empty folder stays behind. This fails if there are others.
+		defer func() { _ = os.Remove(filepath.Dir(r.path)) }()
+	}
 	err = os.Rename(r.path, filepath.Join(v.root, "trash", randomName()))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil

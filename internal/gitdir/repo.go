@@ -166,7 +166,14 @@ func (r *repo) makeIn(temp string) error {
 	if err := r.v.cfg.step("make: made"); err != nil {
 		return err
 	}
-	if err := os.Rename(temp, r.path); err != nil {
+	err := os.Rename(temp, r.path)
+	for try := 0; try < 3 && errors.Is(err, fs.ErrNotExist); try++ {
+		// The last box of its submitter went at this moment, and the folder with it.
+		if err = durable.MkdirAll(parent, 0o750); err == nil {
+			err = os.Rename(temp, r.path)
+		}
+	}
+	if err != nil {
 		return err
 	}
 	if err := r.v.cfg.step("make: renamed"); err != nil {
