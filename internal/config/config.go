@@ -31,6 +31,7 @@ type Config struct {
 	Owner       grasp.PubKey // the operator's key, or ""
 	Contact     string
 	Icon        string // URL, or ""
+	Search      bool   // answer searches (NIP-50)
 
 	TrustedProxies []netip.Prefix // whose X-Forwarded-For is believed
 	Shutdown       time.Duration  // how long pushes and clones may finish after a stop was asked for

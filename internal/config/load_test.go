@@ -111,7 +111,7 @@ func TestEverySettingHasOneNameEverywhere(t *testing.T) {
 	}
 	special := map[string]string{
 		"listen": "127.0.0.1:9", "admin.listen": "127.0.0.1:8", "icon": "https://x.example/i.png",
-		"log.level": "debug", "log.format": "json", "data": "/srv/x",
+		"log.level": "debug", "log.format": "json", "data": "/srv/x", "search": "false",
 		"limits.address_connections": "99", "limits.waiting": "49999", "limits.waiting_per_key": "99", "limits.waiting_per_address": "999",
 		"relay.negentropy":  "false",
 		"limits.send_queue": "9 MiB", "limits.message": "5 MiB", "limits.max_pr_push": "255 MiB",

@@ -64,6 +64,8 @@ func (c *Config) settings() []Setting {
 			"How to reach the operator: a mail address or a URL. Shown to people who are refused."),
 		text(&c.Icon, "icon", "", webURL,
 			"URL of a picture for clients that show one (NIP-11)."),
+		boolean(&c.Search, "search", "true",
+			"Answer filters with a search for words (NIP-50) in announcements, issues, patches and pull requests. Without it they are refused; the words are indexed either way."),
 		prefixes(&c.TrustedProxies, "trusted_proxies",
 			"The address ranges of the reverse proxies in front. Only they are believed when they say who the visitor is; without them, limits per address fall on the proxy."),
 		duration(&c.Shutdown, "shutdown", "30s", 0, time.Hour,

@@ -114,6 +114,7 @@ type Config struct {
 	QuerySlice  time.Duration // after which a query makes room for others that wait; default 50 ms
 	QueryWait   time.Duration // for its turn; default 10 s
 	MaxQueries  int           // running at once; default 4 per core, at least 8
+	MaxSearches int           // those with a search, beside MaxQueries; default one per core, at least 2
 	Verifiers   int           // signatures verified at once; default one per core
 	ReceiveTime time.Duration // in which the Desk must answer; default 60 s
 
@@ -194,6 +195,7 @@ func (c Config) withDefaults() Config {
 	positive(&c.BadSignatures, 10)
 	positive(&c.QueryTime, 2*time.Second)
 	positive(&c.MaxQueries, max(8, 4*runtime.GOMAXPROCS(0)))
+	positive(&c.MaxSearches, max(2, runtime.GOMAXPROCS(0)))
 	positive(&c.Verifiers, runtime.GOMAXPROCS(0))
 	positive(&c.ReceiveTime, time.Minute)
 	positive(&c.QueueBytes, 1<<20)

@@ -1,9 +1,14 @@
 package relay
 
 import (
+	"strings"
 	"sync"
+	"sync/atomic"
+	"unicode/utf8"
 
 	"github.com/nbd-wtf/go-nostr"
+
+	"github.com/gitroost/gitroost/internal/search"
 )
 
 type tagKey struct {
@@ -37,7 +42,11 @@ type dispatcher struct {
 	authors map[string]*bucket
 	tags    map[tagKey]*bucket
 	kinds   map[int]*bucket
+	words   map[string]*bucket // searches by a word they ask for
+	starts  map[string]*bucket // searches by the beginning of a word
 	others  bucket
+
+	searches atomic.Int64 // how many matchers have a search
 }
 
 func newDispatcher() *dispatcher {
@@ -46,13 +55,20 @@ func newDispatcher() *dispatcher {
 		authors: make(map[string]*bucket),
 		tags:    make(map[tagKey]*bucket),
 		kinds:   make(map[int]*bucket),
+		words:   make(map[string]*bucket),
+		starts:  make(map[string]*bucket),
 	}
 }
 
 func (d *dispatcher) add(m *matcher) {
+	if m.search != nil {
+		d.searches.Add(1)
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	switch m.dim {
+	case byWord:
+		addAll(d.byWord(m), m, []string{m.word})
 	case byID:
 		addAll(d.ids, m, m.ids.list)
 	case byAuthor:
@@ -70,10 +86,23 @@ func (d *dispatcher) add(m *matcher) {
 	}
 }
 
+// byWord returns the index in which a search stands.
+func (d *dispatcher) byWord(m *matcher) map[string]*bucket {
+	if m.prefix {
+		return d.starts
+	}
+	return d.words
+}
+
 func (d *dispatcher) remove(m *matcher) {
+	if m.search != nil {
+		d.searches.Add(-1)
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	switch m.dim {
+	case byWord:
+		removeAll(d.byWord(m), m, []string{m.word})
 	case byID:
 		removeAll(d.ids, m, m.ids.list)
 	case byAuthor:
@@ -144,6 +173,10 @@ func (s slot) leave() {
 // do (check 97). deliver must not block and must not call the dispatcher.
 func (d *dispatcher) each(ev *nostr.Event, deliver func(*subscription)) {
 	s := newSubject(ev)
+	// A search that is opened after this finds the event in the store.
+	if d.searches.Load() > 0 && search.Has(ev.Kind) {
+		s.words = search.NewIndex(ev)
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.gen++
@@ -170,5 +203,28 @@ func (d *dispatcher) each(ev *nostr.Event, deliver func(*subscription)) {
 			visit(d.tags[tagKey{l, v}])
 		}
 	}
+	if s.words != nil {
+		d.eachWord(s.words.Words(), visit)
+	}
 	visit(&d.others)
+}
+
+// eachWord visits the searches by each of words, which are sorted, and by each beginning of one,
+// every beginning once.
+func (d *dispatcher) eachWord(words []string, visit func(*bucket)) {
+	before := ""
+	for _, w := range words {
+		visit(d.words[w])
+		if len(d.starts) == 0 {
+			continue
+		}
+		for i := 0; i < len(w); {
+			_, n := utf8.DecodeRuneInString(w[i:])
+			i += n
+			if !strings.HasPrefix(before, w[:i]) {
+				visit(d.starts[w[:i]])
+			}
+		}
+		before = w
+	}
 }

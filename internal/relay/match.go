@@ -5,6 +5,8 @@ import (
 	"slices"
 
 	"github.com/nbd-wtf/go-nostr"
+
+	"github.com/gitroost/gitroost/internal/search"
 )
 
 // letter returns the place of a tag's one-letter name, or -1. Cases differ (N-005).
@@ -52,6 +54,8 @@ type subject struct {
 	ev   *nostr.Event
 	tags [52][]string            // first values by letter
 	seen [52]map[string]struct{} // the same where there are many, made on demand
+
+	words *search.Index // nil: no open search can find it
 }
 
 func newSubject(ev *nostr.Event) *subject {
@@ -94,6 +98,7 @@ const (
 	byAuthor
 	byTag
 	byID
+	byWord
 )
 
 type tagSet struct {
@@ -101,22 +106,33 @@ type tagSet struct {
 	want   set
 }
 
-// A matcher is a filter made ready for live events. limit and search play no part in it.
+// A matcher is a filter made ready for live events. limit plays no part in it, nor does how well a
+// search fits.
 type matcher struct {
 	ids, authors set
 	kinds        []int // sorted; nil if the filter names none
 	tags         []tagSet
 	since, until nostr.Timestamp
+	search       *search.Query // nil if the filter has none
 
 	dim   int // by which dimension the dispatcher finds it
 	tag   int // index into tags if dim is byTag
 	gen   uint64
 	sub   *subscription
 	slots []slot
+
+	word   string // if dim is byWord, and whether words that begin with it will do
+	prefix bool
 }
 
-// never reports whether an empty list makes f match nothing (N-006).
+// never reports whether an empty list (N-006), or a search that has nothing to be found by, makes
+// f match nothing.
 func never(f *nostr.Filter) bool {
+	if f.Search != "" {
+		if _, means, err := search.Parse(f.Search); err != nil || means == search.Nothing {
+			return true
+		}
+	}
 	if f.IDs != nil && len(f.IDs) == 0 || f.Authors != nil && len(f.Authors) == 0 || f.Kinds != nil && len(f.Kinds) == 0 {
 		return true
 	}
@@ -147,6 +163,11 @@ func newMatcher(f *nostr.Filter) *matcher {
 	if f.Until != nil {
 		m.until = *f.Until
 	}
+	if f.Search != "" {
+		if q, means, err := search.Parse(f.Search); err == nil && means == search.Terms {
+			m.search = &q
+		}
+	}
 	pointedTag, otherTag := -1, -1
 	for name, list := range f.Tags {
 		m.tags = append(m.tags, tagSet{letter(name[0]), newSet(list)})
@@ -166,6 +187,9 @@ func newMatcher(f *nostr.Filter) *matcher {
 		m.dim, m.tag = byTag, pointedTag
 	case len(m.authors.list) > 0:
 		m.dim = byAuthor
+	case m.search != nil:
+		m.dim = byWord
+		m.word, m.prefix = m.search.Key()
 	case otherTag >= 0:
 		m.dim, m.tag = byTag, otherTag
 	case len(m.kinds) > 0:
@@ -197,11 +221,14 @@ func (m *matcher) matches(s *subject) bool {
 			return false
 		}
 	}
-	return true
+	return m.search == nil || s.words != nil && s.words.Has(m.search)
 }
 
 // perValue is roughly what one value of a filter costs in memory beside its own bytes.
 const perValue = 192
+
+// perSearch is what a search costs beside its words.
+const perSearch = 1024
 
 // weight estimates the memory, in bytes, that a live subscription to f holds.
 func weight(f *nostr.Filter) int64 {
@@ -213,6 +240,9 @@ func weight(f *nostr.Filter) int64 {
 	}
 	add(f.IDs)
 	add(f.Authors)
+	if f.Search != "" {
+		w += int64(perSearch + 8*len(f.Search))
+	}
 	for _, list := range f.Tags {
 		add(list)
 	}

@@ -9,6 +9,8 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 
 	"github.com/gitroost/gitroost/grasp"
+	"github.com/gitroost/gitroost/internal/fault"
+	"github.com/gitroost/gitroost/internal/search"
 )
 
 // maxEcho bounds, in bytes, an event id or subscription id that an answer repeats although it
@@ -101,6 +103,7 @@ func (m *message) parse(p *scanner, lim bounds) {
 			m.filters = append(m.filters, f)
 			return ok
 		case n == 2 && m.verb == "NEG-OPEN":
+			lim.search = false // what fits best is no set that two sides could have
 			f, ok := parseFilter(p, lim)
 			m.filters = append(m.filters, f)
 			return ok
@@ -274,7 +277,7 @@ func parseFilter(p *scanner, lim bounds) (f nostr.Filter, ok bool) {
 			n, ok = p.wantInt(key, 0, 1<<53-1)
 			f.Limit, f.LimitZero = int(n), n == 0
 		case key == "search" && lim.search:
-			f.Search, ok = p.wantText(key)
+			f.Search, ok = parseSearch(p, key)
 		case len(key) == 2 && key[0] == '#' && letter(key[1]) >= 0:
 			if f.Tags == nil {
 				f.Tags = make(nostr.TagMap, 2)
@@ -287,6 +290,18 @@ func parseFilter(p *scanner, lim bounds) (f nostr.Filter, ok bool) {
 		return ok
 	})
 	return f, ok
+}
+
+// parseSearch reads a search, which is a copy too (NIP-50).
+func parseSearch(p *scanner, field string) (string, bool) {
+	s, ok := p.wantText(field)
+	if ok {
+		if _, _, err := search.Parse(s); err != nil {
+			text, _ := fault.Message(err)
+			p.complain(text)
+		}
+	}
+	return strings.Clone(s), ok
 }
 
 func parseTime(p *scanner, field string) (*nostr.Timestamp, bool) {

@@ -3,7 +3,7 @@
 // what becomes visible is brought by Publish. Policies are khatru's, hook for hook; the session,
 // the parser and the dispatcher are ours (docs/decisions/0003-websocket-sessions.md).
 //
-// It knows NIP-01, 11, 42, 45, 70 and 77 as they look on a connection. It refuses to know SQL, git,
+// It knows NIP-01, 11, 42, 45, 50, 70 and 77 as they look on a connection. It refuses to know SQL, git,
 // which events are related to what, and what waits: an event that must not be seen is not in the
 // Reader and is not published.
 //
@@ -40,8 +40,9 @@ type Desk interface {
 // A Reader answers from what is served. Waiting events are none of its answers (N-045).
 type Reader interface {
 	// Query calls each with the served events that match f, newest first, ties by lowest id, at
-	// most f.Limit of them (which is always set), until each returns false. raw is the canonical
-	// JSON; it is kept, so it must not change later. It returns once ctx is done.
+	// most f.Limit of them (which is always set), until each returns false; if f has a search, what
+	// fits best comes first. raw is the canonical JSON; it is kept, so it must not change later. It
+	// returns once ctx is done.
 	Query(ctx context.Context, f nostr.Filter, each func(id grasp.EventID, raw []byte) bool) error
 
 	// Count returns how many served events match at least one of fs, whose limits are not set.
@@ -63,10 +64,11 @@ type Relay struct {
 	n        counters
 	hits     hits
 
-	verify  *turns
-	queries *turns
-	uploads *semaphore.Weighted
-	queued  pool
+	verify   *turns
+	queries  *turns
+	searches *turns // of the queries that search, so that others need not wait for them
+	uploads  *semaphore.Weighted
+	queued   pool
 
 	// work is the context in which events are received: an event goes to its end even if its
 	// client leaves. fire cancels it when Shutdown has no time left.
@@ -102,6 +104,7 @@ func New(cfg Config, desk Desk, reader Reader, log *slog.Logger) *Relay {
 	behind := func() { r.hits.add(hitWork) }
 	r.verify = newTurns(cfg.Verifiers, cfg.Now, behind)
 	r.queries = newTurns(cfg.MaxQueries, cfg.Now, behind)
+	r.searches = newTurns(cfg.MaxSearches, cfg.Now, behind)
 	r.recs = newReconciliations(cfg, reader, newTurns(negLoads, cfg.Now, behind))
 	r.accounts = accounts{cfg: &r.cfg, by: make(map[string]*account)}
 	r.document = describe(cfg, r.recs.keys != nil)

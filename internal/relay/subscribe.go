@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/hex"
 	"errors"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -339,6 +340,9 @@ func (s *session) load(sub *subscription, fs []nostr.Filter, seen map[key]struct
 // loadOne sends the answer to one filter, in pages: the store is never kept waiting for a client
 // that reads slowly, and no more than a page is held for it.
 func (s *session) loadOne(sub *subscription, f nostr.Filter, seen map[key]struct{}, left *time.Duration) error {
+	if f.Search != "" {
+		return s.loadSearch(sub, f, seen, left)
+	}
 	want := f.Limit
 	var edge map[key]struct{} // what this filter sent of the second at which its last page ended
 	for {
@@ -476,7 +480,11 @@ func (s *session) onCount(m message) {
 	var n int64
 	if len(fs) > 0 {
 		left := s.r.cfg.QueryTime
-		err := s.ask(&left, func(ctx context.Context) (err error) {
+		turns := s.r.queries
+		if slices.ContainsFunc(fs, func(f nostr.Filter) bool { return f.Search != "" }) {
+			turns = s.r.searches
+		}
+		err := s.askAmong(turns, &left, func(ctx context.Context) (err error) {
 			n, err = s.r.reader.Count(ctx, fs)
 			return err
 		})

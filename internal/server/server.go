@@ -164,6 +164,7 @@ func (s *Server) build() error {
 			Icon: cfg.Icon, Version: Version(), NIPs: []int{9, 34, 40, 62}, Grasps: []string{"GRASP-01"},
 			Criteria: criteria(cfg), Curation: curation(cfg),
 		},
+		Search: cfg.Search,
 	}), countingDesk{s.steward, &s.limited}, s.store, s.log.With("room", "relay"))
 
 	door := githttp.New(githttp.Config{

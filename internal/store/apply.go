@@ -8,6 +8,7 @@ import (
 
 	"github.com/gitroost/gitroost/grasp"
 	"github.com/gitroost/gitroost/internal/fault"
+	"github.com/gitroost/gitroost/internal/search"
 	"github.com/gitroost/gitroost/internal/steward"
 )
 
@@ -19,9 +20,13 @@ type applier struct {
 	receipt steward.Receipt
 	waiting int64 // by how much the number of waiting events changes
 	kept    int   // bytes of JSON in receipt.Removed
+	more    bool  // there is more to catch up with
 }
 
 func (a *applier) apply(p *plan) error {
+	if p.catchUp {
+		return a.catchUp()
+	}
 	if p.put != nil {
 		if err := a.put(p.put); err != nil || a.receipt.Duplicate || a.receipt.Stale {
 			return err
@@ -219,7 +224,7 @@ func (a *applier) release(id id32) error {
 	if err != nil {
 		return err
 	}
-	r.keys = tagKeys(ev)
+	r.keys, r.words = tagKeys(ev), search.Of(ev)
 	if err := a.tag(r); err != nil {
 		return err
 	}
@@ -231,8 +236,11 @@ func (a *applier) release(id id32) error {
 	return err
 }
 
-// tag makes a served event findable by its tags.
+// tag makes a served event findable by its tags and its words.
 func (a *applier) tag(r *row) error {
+	if err := a.index(r); err != nil {
+		return err
+	}
 	for _, key := range r.keys {
 		if err := a.exec(a.ctx, `INSERT OR IGNORE INTO tags (key, created_at, id, event, kind, expires)
 			VALUES (?1, ?2, ?3, ?4, ?5, ?6)`, key, r.at, r.id[:], r.seq, r.kind, r.expires); err != nil {
@@ -299,6 +307,9 @@ func (a *applier) remove(r *row) error {
 	} else {
 		ev, err := r.event()
 		if err != nil {
+			return err
+		}
+		if err := a.unindex(r.seq, ev.Kind); err != nil {
 			return err
 		}
 		for _, key := range tagKeys(ev) {

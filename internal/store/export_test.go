@@ -101,7 +101,8 @@ var Statements = map[string]string{
 func (s *Store) Rows(t testing.TB) (n int) {
 	t.Helper()
 	err := s.read(context.Background(), "test", func(ctx context.Context, r *reader) error {
-		return r.conn.QueryRowContext(ctx, `SELECT (SELECT count(*) FROM events) + (SELECT count(*) FROM tags) + (SELECT count(*) FROM subjects)`).Scan(&n)
+		return r.conn.QueryRowContext(ctx, `SELECT (SELECT count(*) FROM events) + (SELECT count(*) FROM tags) + (SELECT count(*) FROM subjects)
+			+ (SELECT count(*) FROM search_docsize)`).Scan(&n)
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -123,5 +124,45 @@ func (s *Store) Submit(t testing.TB, c steward.Change) (wait func() error) {
 	return func() error {
 		<-req.done
 		return req.err
+	}
+}
+
+// CaughtUp is closed when no older event is unsearched.
+func (s *Store) CaughtUp() <-chan struct{} { return s.caughtUp }
+
+// SearchStatements are what a search asks, by name.
+var SearchStatements = map[string]string{"among": sqlAmong, "last": sqlLast, "ranked": sqlRanked, "unranked": sqlUnranked}
+
+// SQLUnsearched is what finds the events to catch up with.
+const SQLUnsearched = sqlUnsearched
+
+// Unsearched returns how many events are still to be caught up with at most. The store may be closing.
+func (s *Store) Unsearched(t testing.TB) (n int) {
+	t.Helper()
+	err := s.read(context.Background(), "test", func(ctx context.Context, r *reader) error {
+		return r.conn.QueryRowContext(ctx, `SELECT ifnull(max(upto - done), 0) FROM unsearched`).Scan(&n)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// Forget empties the index of words, as if it had just been made.
+func (s *Store) Forget(t testing.TB) {
+	t.Helper()
+	<-s.caughtUp
+	for _, text := range []string{`INSERT INTO search (search) VALUES ('delete-all')`, `INSERT INTO unsearched SELECT 0, max(seq) FROM events`} {
+		if _, err := s.writer.conn.ExecContext(context.Background(), text); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// CheckIndex has the database check the index of words.
+func (s *Store) CheckIndex(t testing.TB) {
+	t.Helper()
+	if _, err := s.writer.conn.ExecContext(context.Background(), `INSERT INTO search (search, rank) VALUES ('integrity-check', 0)`); err != nil {
+		t.Error(err)
 	}
 }

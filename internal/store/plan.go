@@ -11,6 +11,7 @@ import (
 
 	"github.com/gitroost/gitroost/grasp"
 	"github.com/gitroost/gitroost/internal/fault"
+	"github.com/gitroost/gitroost/internal/search"
 	"github.com/gitroost/gitroost/internal/steward"
 )
 
@@ -27,6 +28,8 @@ type plan struct {
 	moves   []move
 
 	unsettled, settled string
+
+	catchUp bool // index some of what is unsearched; a plan of its own
 }
 
 // A row is an event as it is stored, with the keys it is found under.
@@ -45,6 +48,7 @@ type row struct {
 	subjects   []string
 	raw        []byte
 	keys       [][]byte
+	words      search.Words
 }
 
 // dColumn is d, or NULL where there is no such thing.
@@ -223,6 +227,8 @@ func rowOf(e *steward.Entry) (*row, error) {
 	}
 	if e.Shelf == grasp.Waiting {
 		r.deadline = nanos(e.Deadline)
+	} else {
+		r.words = search.Of(ev)
 	}
 	return r, nil
 }

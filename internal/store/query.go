@@ -8,13 +8,18 @@ import (
 
 	"github.com/gitroost/gitroost/grasp"
 	"github.com/gitroost/gitroost/internal/fault"
+	"github.com/gitroost/gitroost/internal/search"
 )
 
 // Query calls each with the id and the stored JSON of every served event that matches f and has
 // not expired, newest first, ties by lowest id (N-005), every event once. It ends when each returns
 // false, at f's limit or at Config.MaxLimit, or with an error when ctx ends. A limit of zero that
-// was said (LimitZero) and an empty array match nothing (N-006). A filter that asks for something
-// that is not supported, a search or a tag whose name is no letter, is a fault.Invalid.
+// was said (LimitZero) and an empty array match nothing (N-006). A filter on a tag whose name is no
+// letter is a fault.Invalid, and so is a search that search.Parse does not take.
+//
+// With a search the events are those that have its words as well (NIP-50), and come in the order of
+// how well they fit, then newest first. If the rest of the filter matches many events, and so many
+// have the words too, it is the last that arrived that are compared.
 //
 // each runs while a snapshot of the database is held: it must not wait for anybody without a
 // deadline, nor call the Store. raw is the callee's to keep.
@@ -32,7 +37,7 @@ func (s *Store) Query(ctx context.Context, f nostr.Filter, each func(id grasp.Ev
 		return nil
 	}
 	return s.read(ctx, op, func(ctx context.Context, r *reader) error {
-		it, err := r.iterate(ctx, q, limit, s.cfg.Now().Unix())
+		it, err := r.answers(ctx, q, limit, true, s.cfg.Now().Unix())
 		if err != nil {
 			return err
 		}
@@ -58,7 +63,7 @@ func (s *Store) Query(ctx context.Context, f nostr.Filter, each func(id grasp.Ev
 
 // Count returns how many served events that have not expired match any of the filters, each
 // counted once (N-041). A filter's limit bounds what it contributes if it says one; MaxLimit
-// does not.
+// does not. A search that finds more than can be counted is a fault.TooLarge.
 func (s *Store) Count(ctx context.Context, filters []nostr.Filter) (int64, error) {
 	const op = "store: count"
 	if len(filters) == 1 && filters[0].Limit == 0 && !filters[0].LimitZero {
@@ -88,7 +93,7 @@ func (s *Store) countRanges(ctx context.Context, op string, f nostr.Filter) (n i
 		return 0, true, nil
 	}
 	all := q.dimensions()
-	if q.ids != nil || len(all) > 1 || all[0].set != nil && len(all[0].args) > 1 {
+	if q.match != "" || q.ids != nil || len(all) > 1 || all[0].set != nil && len(all[0].args) > 1 {
 		return 0, false, nil
 	}
 	now := s.cfg.Now().Unix()
@@ -118,8 +123,13 @@ func (s *Store) countRanges(ctx context.Context, op string, f nostr.Filter) (n i
 
 // Keys calls each with the id and created_at of every event that Count counts, newest first,
 // ties by lowest id: what a reconciliation starts from (N-043). What is said of each in Query
-// holds here too.
+// holds here too. A search is a fault.Invalid: what fits best is no set that two sides could have.
 func (s *Store) Keys(ctx context.Context, filters []nostr.Filter, each func(id grasp.EventID, at int64) bool) error {
+	for _, f := range filters {
+		if f.Search != "" {
+			return fault.E(fault.Invalid, "store: keys", "unsupported: search")
+		}
+	}
 	return s.walk(ctx, "store: keys", filters, func(c candidate) bool { return each(c.id.id(), c.at) })
 }
 
@@ -139,7 +149,7 @@ func (s *Store) walk(ctx context.Context, op string, filters []nostr.Filter, eac
 	return s.read(ctx, op, func(ctx context.Context, r *reader) error {
 		var all merge
 		for i, q := range queries {
-			it, err := r.iterate(ctx, q, limits[i], s.cfg.Now().Unix())
+			it, err := r.answers(ctx, q, limits[i], false, s.cfg.Now().Unix())
 			if err != nil {
 				return err
 			}
@@ -183,6 +193,7 @@ type query struct {
 	authors      []id32
 	kinds        []int
 	tags         []tagSet
+	match        string // what to ask the index of words for, or ""
 }
 
 // A tagSet is one letter with the values of which an event must have one.
@@ -194,17 +205,27 @@ type tagSet struct {
 // compile returns nil if nothing can match f.
 func compile(f nostr.Filter) (*query, error) {
 	const op = "store: filter"
-	if f.Search != "" {
-		return nil, fault.E(fault.Invalid, op, "unsupported: search")
-	}
 	q := &query{since: minTime, until: maxTime}
+	empty := false
+	if f.Search != "" {
+		words, means, err := search.Parse(f.Search)
+		if err != nil {
+			return nil, err
+		}
+		switch means {
+		case search.Nothing:
+			empty = true
+		case search.Terms:
+			q.match = matchText(&words)
+		}
+	}
 	if f.Since != nil {
 		q.since = int64(*f.Since)
 	}
 	if f.Until != nil {
 		q.until = int64(*f.Until)
 	}
-	empty := q.since > q.until
+	empty = empty || q.since > q.until
 	parse := func(list []string) []id32 {
 		out := make([]id32, 0, len(list))
 		for _, v := range list {
@@ -268,6 +289,15 @@ func setOf[T comparable](list []T) map[T]struct{} {
 		set[v] = struct{}{}
 	}
 	return set
+}
+
+// answers returns the events of q: the best first if it has words and ranked is set, else newest
+// first.
+func (r *reader) answers(ctx context.Context, q *query, limit int, ranked bool, now int64) (*iterator, error) {
+	if q.match != "" {
+		return r.searched(ctx, q, ranked, now)
+	}
+	return r.iterate(ctx, q, limit, now)
 }
 
 // iterate chooses the dimension that leaves the fewest events to look at, and returns the events

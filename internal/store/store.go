@@ -6,7 +6,8 @@
 // transaction, syncs it to disk once, and then answers all who waited for it (writer.go,
 // commit.go). There are several readers, each a connection of its own with a snapshot of its own,
 // so that reading never waits for writing (reader.go, read.go). A filter becomes ordered scans of
-// indexes that are merged as they are read; nothing is ever sorted as a whole (query.go).
+// indexes that are merged as they are read; nothing is ever sorted as a whole (query.go). The one
+// exception is a search: what it finds is bounded, and sorted by how well it fits (search.go).
 //
 // The package knows nothing of HTTP, git and websockets. It does not decide what may enter: it
 // keeps what it is given by the rules of replacing and deleting, which only a transaction can keep.
@@ -86,11 +87,13 @@ type Store struct {
 	cfg Config
 	db  *sql.DB
 
-	life   context.Context // ends with Close: what is being read stops
-	end    context.CancelFunc
-	pool   chan *reader  // the readers that have nothing to do
-	done   chan struct{} // closed when the writer has ended
-	writer writer        // of the writer's goroutine alone
+	life context.Context // ends with Close: what is being read stops
+	end  context.CancelFunc
+	pool chan *reader  // the readers that have nothing to do
+	done chan struct{} // closed when the writer has ended
+
+	caughtUp chan struct{} // closed when no older event is unsearched, or it was given up
+	writer   writer        // of the writer's goroutine alone
 
 	waiting atomic.Int64 // how many events wait; changed by the writer alone
 
@@ -133,6 +136,8 @@ func Open(ctx context.Context, path string, cfg Config) (*Store, error) {
 		pool:  make(chan *reader, cfg.Readers),
 		done:  make(chan struct{}),
 		queue: make(chan *request, cfg.Queue),
+
+		caughtUp: make(chan struct{}),
 	}
 	s.life, s.end = context.WithCancel(context.Background())
 	if err := s.start(ctx, abs); err != nil {
@@ -141,6 +146,7 @@ func Open(ctx context.Context, path string, cfg Config) (*Store, error) {
 		return nil, fault.Wrap(op, err)
 	}
 	go s.write()
+	go s.catchUp()
 	return s, nil
 }
 
@@ -209,6 +215,7 @@ func (s *Store) Close() error {
 	close(s.queue)
 	s.mu.Unlock()
 	<-s.done
+	<-s.caughtUp
 
 	s.end()
 	budget := time.NewTimer(closeBudget)

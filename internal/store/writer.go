@@ -17,6 +17,7 @@ type request struct {
 	err     error
 	done    chan struct{}
 	waiting int64 // by how much the number of waiting events changes
+	more    bool  // of a plan that catches up: it was not the last
 }
 
 const (
@@ -164,7 +165,7 @@ func (w *writer) transaction(batch []*request) (err error) {
 			}
 			return err
 		}
-		req.receipt, req.waiting = a.receipt, a.waiting
+		req.receipt, req.waiting, req.more = a.receipt, a.waiting, a.more
 	}
 	err = w.exec(ctx, "COMMIT")
 	return err

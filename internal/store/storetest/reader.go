@@ -40,6 +40,10 @@ func TestReader(t *testing.T, open func(t *testing.T) (steward.Ledger, Reader)) 
 		{"ReadYourWrite/N-007/check101", readYourWrite},
 		{"SameSecond", sameSecond},
 		{"Stop", stop},
+		{"Search/N-042", searches},
+		{"SearchNeedles/N-042", needles},
+		{"SearchRandom/N-042", searchRandom},
+		{"SearchHidden/N-045", searchHidden},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			l, r := open(t)
@@ -321,7 +325,7 @@ func hidden(q *desk) {
 }
 
 func unsupported(q *desk) {
-	for _, f := range []nostr.Filter{{Search: "x"}, {Tags: nostr.TagMap{"subject": {"x"}}}, {Tags: nostr.TagMap{"": {"x"}}}, {Tags: nostr.TagMap{"1": {"x"}}}, {Tags: nostr.TagMap{"ü": {"x"}}}} {
+	for _, f := range []nostr.Filter{{Search: strings.Repeat("x ", 300)}, {Tags: nostr.TagMap{"subject": {"x"}}}, {Tags: nostr.TagMap{"": {"x"}}}, {Tags: nostr.TagMap{"1": {"x"}}}, {Tags: nostr.TagMap{"ü": {"x"}}}} {
 		err := q.Query(context.Background(), f, func(grasp.EventID, []byte) bool { return true })
 		if !fault.Is(err, fault.Invalid) {
 			q.Errorf("%s: %v, want invalid", f, err)
