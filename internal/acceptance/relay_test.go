@@ -300,9 +300,9 @@ func TestRelaySubscriptions(t *testing.T) {
 // check 99, N-006: what a filter asks for and nobody understands is not ignored.
 func TestRelayUnknownFilterFields(t *testing.T) {
 	t.Parallel()
-	h := housetest.Start(t)
+	h := housetest.Start(t, func(cfg *config.Config) { cfg.Search = false })
 	c := h.Dial()
-	for i, field := range []string{`"search":"git"`, `"whatever":1`, `"#word":["x"]`, `"&t":["x"]`} {
+	for i, field := range []string{`"search":"git"`, `"search":""`, `"whatever":1`, `"#word":["x"]`, `"&t":["x"]`} {
 		c.SendRaw(fmt.Sprintf(`["REQ","u%d",{"kinds":[1],%s}]`, i, field))
 		if m := c.Message("CLOSED"); m[1] != fmt.Sprintf("u%d", i) || !strings.HasPrefix(m[2], "unsupported: ") {
 			t.Errorf("%s: got %q, want CLOSED unsupported:", field, m)
