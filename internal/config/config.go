@@ -43,6 +43,7 @@ type Config struct {
 	Purgatory Purgatory
 	Repos     Repos
 	Relay     Relay
+	Quota     Quota
 	Limits    Limits
 }
 

@@ -102,22 +102,29 @@ func key(p *grasp.PubKey, name, doc string) Setting {
 				*p = ""
 				return nil
 			}
-			if strings.HasPrefix(s, "nsec1") {
-				return errors.New("is a secret key; give the npub, and consider this nsec leaked")
+			k, err := publicKey(s)
+			if err == nil {
+				*p = k
 			}
-			k, err := grasp.ParseNpub(s)
-			if err != nil {
-				raw, bad := hex.DecodeString(s)
-				if bad != nil || len(raw) != 32 {
-					return errors.New("is neither an npub nor 64 hex digits")
-				}
-				k = grasp.PubKey(hex.EncodeToString(raw))
-			}
-			*p = k
-			return nil
+			return err
 		},
 		get: func() string { return p.Npub() },
 	}
+}
+
+// publicKey reads an npub or 64 hex digits.
+func publicKey(s string) (grasp.PubKey, error) {
+	if strings.HasPrefix(s, "nsec1") {
+		return "", errors.New("is a secret key; give the npub, and consider this nsec leaked")
+	}
+	if k, err := grasp.ParseNpub(s); err == nil {
+		return k, nil
+	}
+	raw, err := hex.DecodeString(s)
+	if err != nil || len(raw) != 32 {
+		return "", errors.New("is neither an npub nor 64 hex digits")
+	}
+	return grasp.PubKey(hex.EncodeToString(raw)), nil
 }
 
 func boolean(p *bool, name, def, doc string) Setting {

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gitroost/gitroost/grasp"
 	"github.com/gitroost/gitroost/internal/config"
 )
 
@@ -47,6 +48,32 @@ func TestDurations(t *testing.T) {
 	for _, bad := range []string{"", "30", "-5m", "1.5d", "99999999d", "d", "soon"} {
 		if got, err := config.ParseDuration(bad); err == nil {
 			t.Errorf("ParseDuration(%q) = %v", bad, got)
+		}
+	}
+}
+
+// G01-109: single owners may have another quota.
+func TestQuotas(t *testing.T) {
+	const npub = "npub1l2vyh47mk2p0qlsku7hg0vn29faehy9hy34ygaclpn66ukqp3afqutajft"
+	hex := strings.Repeat("0f", 32)
+	l, err := config.Load(config.Sources{Flags: []string{
+		"--quota.bytes", "512 MiB", "--quota.overrides", npub + "=20 GiB, " + hex + " = 0", "--quota.pr_bytes=0", "--quota.submitter_refs=7",
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	q := l.Config.Quotas()
+	owner, err := grasp.ParseNpub(npub)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if q.Of(owner).Bytes != 20<<30 || q.Of(grasp.PubKey(hex)).Bytes != 0 || q.Of("").Bytes != 512<<20 ||
+		q.Of("").Repos != 1000 || q.Of("").PullBytes != 0 || q.OfSubmitter().Refs != 7 || q.OfSubmitter().Bytes != 1<<30 {
+		t.Errorf("%+v", q)
+	}
+	for _, bad := range []string{npub, npub + "=", npub + "=many", "alice=1 GiB", npub + "=1 GiB," + npub + "=2 GiB", "=1 GiB", npub + "=-1"} {
+		if _, err := config.Load(config.Sources{Flags: []string{"--quota.overrides", bad}}); err == nil {
+			t.Errorf("%q is taken", bad)
 		}
 	}
 }
