@@ -3,7 +3,9 @@ package store_test
 import (
 	"context"
 	"database/sql"
+	"encoding/hex"
 	"fmt"
+	"io/fs"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -17,6 +19,7 @@ import (
 	"github.com/gitroost/gitroost/internal/steward"
 	"github.com/gitroost/gitroost/internal/store"
 	"github.com/gitroost/gitroost/internal/store/storetest"
+	"github.com/gitroost/gitroost/migrations"
 )
 
 func issue(i int, subject, text string) *nostr.Event {
@@ -41,22 +44,10 @@ func TestCatchUp(t *testing.T) {
 	if _, err := s.Commit(ctx, steward.Change{Put: storetest.Entry(waiting, grasp.Waiting)}); err != nil {
 		t.Fatal(err)
 	}
+	s.Forget(t)
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	db, err := sql.Open("sqlite", path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, text := range []string{"DROP TABLE search", "DROP TABLE unsearched", "PRAGMA user_version = 1"} {
-		if _, err := db.Exec(text); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := db.Close(); err != nil {
-		t.Fatal(err)
-	}
-
 	s = openAt(t, path)
 	// None of this waits for the index.
 	fresh, gone := issue(1, "old", "number fresh"), evs[2998]
@@ -90,6 +81,50 @@ func TestCatchUp(t *testing.T) {
 		t.Error("something is still unsearched")
 	}
 	s.CheckIndex(t)
+}
+
+// TestOldDatabase: what the schema before the search kept is found after the step to this one.
+func TestOldDatabase(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "ledger.db")
+	db, err := sql.Open("sqlite", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	names, err := fs.Glob(migrations.SQLite, "sqlite/*.sql")
+	if err != nil {
+		t.Fatal(err)
+	}
+	version := 0
+	for ; !strings.Contains(names[version], "_search"); version++ {
+		text, err := fs.ReadFile(migrations.SQLite, names[version])
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := db.Exec(string(text)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ev := issue(1, "from before", "")
+	id, _ := hex.DecodeString(ev.ID)
+	author, _ := hex.DecodeString(ev.PubKey)
+	for _, text := range []string{fmt.Sprint("PRAGMA user_version = ", version), fmt.Sprint("PRAGMA application_id = ", 0x67745253)} {
+		if _, err := db.Exec(text); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := db.Exec(`INSERT INTO events (id, pubkey, kind, created_at, shelf, source, subjects, raw) VALUES (?, ?, ?, ?, 2, '', '[]', ?)`,
+		id, author, ev.Kind, int64(ev.CreatedAt), []byte(ev.String())); err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s := openAt(t, path)
+	<-s.CaughtUp()
+	if n, err := s.Count(context.Background(), []nostr.Filter{{Search: "before"}}); n != 1 || err != nil {
+		t.Errorf("found %d times (%v)", n, err)
+	}
 }
 
 // TestCatchUpStops: a store that is closed while it catches up goes on at the next start.
