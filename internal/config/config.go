@@ -44,12 +44,25 @@ type Config struct {
 	Repos     Repos
 	Relay     Relay
 	Quota     Quota
+	Authors   Authors
+	Kinds     Kinds
 	Limits    Limits
 }
 
-// Admin is the second listener, for the operator's eyes.
+// Admin is what is for the operator alone.
 type Admin struct {
-	Listen string // host:port of /metrics; "" is off
+	Listen string         // host:port of /metrics; "" is off
+	Keys   []grasp.PubKey // who may manage the server over the network (N-044), beside Owner
+}
+
+// Authors says whose events are not taken.
+type Authors struct {
+	Deny []grasp.PubKey
+}
+
+// Kinds says which events are not taken.
+type Kinds struct {
+	Deny []int
 }
 
 // Git says which git runs and how much of it at a time.
@@ -139,18 +152,28 @@ func Default() Config {
 	return c
 }
 
-// Curation is Repos.Allow and Repos.Deny in the words of the rules.
-func (c Config) Curation() grasp.Curation {
-	parse := func(list []string) []grasp.Pattern {
-		out := make([]grasp.Pattern, 0, len(list))
+// Rules are Authors, Repos and Kinds in the words of the rules, in this order (G01-109).
+func (c Config) Rules() []grasp.Rule {
+	var out []grasp.Rule
+	add := func(a grasp.Action, s grasp.Subject) {
+		out = append(out, grasp.Rule{Source: grasp.FromConfig, Number: len(out) + 1, Action: a, Subject: s})
+	}
+	patterns := func(a grasp.Action, list []string) {
 		for _, s := range list {
 			if p, err := grasp.ParsePattern(s); err == nil { // checked when it was set
-				out = append(out, p)
+				add(a, grasp.AboutRepo(p))
 			}
 		}
-		return out
 	}
-	return grasp.Curation{Allow: parse(c.Repos.Allow), Deny: parse(c.Repos.Deny)}
+	for _, k := range c.Authors.Deny {
+		add(grasp.Deny, grasp.AboutAuthor(k))
+	}
+	patterns(grasp.Deny, c.Repos.Deny)
+	for _, k := range c.Kinds.Deny {
+		add(grasp.Deny, grasp.AboutKind(k))
+	}
+	patterns(grasp.Allow, c.Repos.Allow)
+	return out
 }
 
 // Public returns the URL by which people reach this server, without a trailing slash. bound is

@@ -109,6 +109,7 @@ func TestEverySettingHasOneNameEverywhere(t *testing.T) {
 		"text": "x.example", "list": "a.example, b.example", "list of CIDR ranges": "10.0.0.0/8",
 		"list of npub=size": "npub1l2vyh47mk2p0qlsku7hg0vn29faehy9hy34ygaclpn66ukqp3afqutajft=20 GiB",
 		"true or false":     "true", "public key": "npub1l2vyh47mk2p0qlsku7hg0vn29faehy9hy34ygaclpn66ukqp3afqutajft",
+		"list of numbers": "1, 7", "list of public keys": "npub1l2vyh47mk2p0qlsku7hg0vn29faehy9hy34ygaclpn66ukqp3afqutajft",
 	}
 	special := map[string]string{
 		"listen": "127.0.0.1:9", "admin.listen": "127.0.0.1:8", "icon": "https://x.example/i.png",

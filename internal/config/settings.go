@@ -59,7 +59,7 @@ func (c *Config) settings() []Setting {
 		text(&c.Description, "description", "Git repositories whose refs are signed by their maintainers.", notEmpty,
 			"One or two sentences about the server, for its pages and its NIP-11 document."),
 		key(&c.Owner, "owner",
-			"The operator's public key, npub or hex. It is shown in the NIP-11 document and gives no rights by itself."),
+			"The operator's public key, npub or hex. It is shown in the NIP-11 document, and its holder may manage the server over the network (NIP-86)."),
 		text(&c.Contact, "contact", "", anything,
 			"How to reach the operator: a mail address or a URL. Shown to people who are refused."),
 		text(&c.Icon, "icon", "", webURL,
@@ -73,6 +73,8 @@ func (c *Config) settings() []Setting {
 
 		text(&c.Admin.Listen, "admin.listen", "", optional(hostport),
 			"Where /metrics is served, for example 127.0.0.1:7335. Empty is off. It has no password: do not open it to the world."),
+		keys(&c.Admin.Keys, "admin.keys",
+			"Further public keys, npub or hex, whose holders may manage the server over the network (NIP-86): deny and allow keys, repositories, kinds and addresses, and change its name, description and icon. The owner and the server's own key always may."),
 
 		text(&c.Git.Path, "git.path", "git", notEmpty,
 			"The git program, 2.39.5 or newer."),
@@ -101,9 +103,9 @@ func (c *Config) settings() []Setting {
 			"How long a ref under refs/nostr/ waits for its event before it is removed."),
 
 		texts(&c.Repos.Allow, "repos.allow", pattern,
-			"Which repositories are taken: npub1…, npub1…/identifier or identifier. Left empty all are; otherwise nothing else is, and the NIP-11 document says so."),
+			"Which new repositories are taken: npub1…, npub1…/identifier or identifier. Left empty all are; otherwise nothing else is, and the NIP-11 document says so. What is here already stays."),
 		texts(&c.Repos.Deny, "repos.deny", pattern,
-			"Which repositories are never taken, in the same three forms. It beats repos.allow."),
+			"Which repositories are never taken, in the same three forms. It beats repos.allow. One that is here already is closed, and its data kept for repos.deleted_grace. What gitroost deny says comes on top, without a restart."),
 		duration(&c.Repos.WithdrawnGrace, "repos.withdrawn_grace", "30d", 0, 3650*day,
 			"How long a repository can still be read after its owner stopped naming this server."),
 		duration(&c.Repos.DeletedGrace, "repos.deleted_grace", "90d", 0, 3650*day,
@@ -130,6 +132,11 @@ func (c *Config) settings() []Setting {
 			"Repositories that one key may have under /prs/. 0 is no bound."),
 		count(&c.Quota.SubmitterRefs, "quota.submitter_refs", "1000", 0, 1000000,
 			"Refs that one key may keep under /prs/. 0 is no bound."),
+
+		keys(&c.Authors.Deny, "authors.deny",
+			"Public keys, npub or hex, from which nothing is taken. What they published here before is removed, and their repositories are closed."),
+		deniedKinds(&c.Kinds.Deny, "kinds.deny",
+			"Event kinds that are not taken; those that are here are removed. Deletions, announcements and states cannot be denied."),
 
 		size(&l.StateEvent, "limits.state_event", "1 MiB", 16<<10, 16<<20,
 			"The largest state event (kind 30618). A state names every branch and tag: about 100 bytes each."),

@@ -24,7 +24,15 @@ func (x *exchange) advertise(repo grasp.Addr) {
 		x.text(http.StatusForbidden, textService)
 		return
 	}
-	if !x.hosted(repo) {
+	switch err := x.find(repo); {
+	case err != nil && denied(err) && service[0] == gitwire.ReceivePack:
+		// The push is let come, to be refused in a report: that is where git shows a reason. Nothing
+		// of what is there is told.
+		x.h.stats.Adverts.Add(1)
+		x.whole(typeReceiveAdvert, gitwire.AppendReceiveAdvert(nil, &grasp.Snapshot{}, x.h.agent))
+		return
+	case err != nil:
+		x.fail(repo, err)
 		return
 	}
 	version := 0

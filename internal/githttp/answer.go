@@ -141,6 +141,11 @@ func fmtMediaType(service string) string { return fmt.Sprintf(textMediaType, ser
 
 // fail answers a fault by its code. A repository that does not live here is told by name.
 func (x *exchange) fail(repo grasp.Addr, err error) {
+	var no *grasp.Refusal
+	if errors.As(err, &no) {
+		x.text(http.StatusNotFound, textDenied(no))
+		return
+	}
 	code := fault.CodeOf(err)
 	text, id := fault.Message(err)
 	switch code {

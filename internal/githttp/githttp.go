@@ -21,6 +21,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"io"
 	"log/slog"
 	"net/http"
@@ -35,7 +36,8 @@ import (
 // A Desk knows the repositories and decides about pushes. It is safe for concurrent use.
 type Desk interface {
 	// Find says how repo lives here. NotHosted and Deleted are answered 404 (H-107); Withdrawn is
-	// readable.
+	// readable. A *grasp.Refusal says that the operator does not want it: readers are told why with
+	// a 404, and whoever pushes by the report that Enter's refusal makes.
 	Find(ctx context.Context, repo grasp.Addr) (grasp.Hosting, error)
 
 	// Refs returns what repo advertises. The answer comes from memory.
@@ -220,12 +222,12 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			x.notAllowed("POST, OPTIONS")
 			return
 		}
-		if !x.hosted(repo) {
-			return
-		}
-		if sub == subUpload {
+		switch err := x.find(repo); {
+		case err != nil && !(sub == subReceive && denied(err)):
+			x.fail(repo, err)
+		case sub == subUpload:
 			x.fetch(repo)
-		} else {
+		default:
 			x.push(repo)
 		}
 	default:
@@ -233,17 +235,20 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// hosted answers 404 and returns false unless repo can be read here (H-107).
-func (x *exchange) hosted(repo grasp.Addr) bool {
+// find returns nil if repo can be read here, a fault.NotFound if not (H-107), or the operator's
+// refusal.
+func (x *exchange) find(repo grasp.Addr) error {
 	hosting, err := x.h.desk.Find(x.r.Context(), repo)
 	if err == nil && (hosting == grasp.NotHosted || hosting == grasp.Deleted) {
 		err = fault.E(fault.NotFound, "githttp: find", "")
 	}
-	if err != nil {
-		x.fail(repo, err)
-		return false
-	}
-	return true
+	return err
+}
+
+// denied reports whether err is a refusal.
+func denied(err error) bool {
+	var no *grasp.Refusal
+	return errors.As(err, &no)
 }
 
 type pushIDKey struct{}

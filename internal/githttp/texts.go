@@ -38,6 +38,17 @@ func textUnknown(repo grasp.Addr) string {
 		gitwire.Clean(repo.ID, 260), repo.Owner.Npub())
 }
 
+// textDenied is the answer to somebody who wants to read what the operator does not serve.
+func textDenied(no *grasp.Refusal) string {
+	lines := gitwire.Clean(no.Text, gitwire.MaxLine)
+	for line := range strings.SplitSeq(no.Hint, "\n") {
+		if line != "" {
+			lines += "\n" + gitwire.Clean(line, gitwire.MaxLine)
+		}
+	}
+	return lines
+}
+
 func textTooLarge(limit int64) string { return "limit: at most " + size(limit) + " in one push" }
 
 func textUndrained(reason string) string {

@@ -91,6 +91,9 @@ func New(ctx context.Context, cfg config.Config, log *slog.Logger, opts ...Optio
 	if err := s.build(); err != nil {
 		return nil, err
 	}
+	if err := s.steward.LoadRules(ctx); err != nil {
+		return nil, fault.Wrap("server: rules", err)
+	}
 	return s, nil
 }
 
@@ -138,7 +141,7 @@ func (s *Server) build() error {
 		return fault.Errorf(fault.Invalid, "server: domain", "%v", err)
 	}
 	s.steward = steward.New(steward.Config{
-		Site: site, Now: s.now, Curation: cfg.Curation(),
+		Site: site, Now: s.now, Rules: cfg.Rules(), Contact: cfg.Contact, Books: s.store,
 		Tell:           func(ev *nostr.Event, raw []byte) { s.relay.Publish(ev, raw) },
 		Participates:   s.participates,
 		WaitTTL:        cfg.Purgatory.TTL,

@@ -18,6 +18,8 @@ type act struct {
 	push  []grasp.RefChange
 	to    grasp.Addr // with push
 	sweep bool
+	deny  string // a rule of the operator, as the tests of moderation write it, or
+	lift  string // the end of one
 }
 
 func say(ev *nostr.Event) act { return act{event: ev} }
@@ -38,6 +40,12 @@ func (w *world) do(a act) error {
 		return err
 	case a.sweep:
 		return w.s.Sweep(context.Background(), w.clock.Now())
+	case a.deny != "":
+		_, err := w.deny(a.deny)
+		return err
+	case a.lift != "":
+		_, err := w.s.Withdraw(context.Background(), about(w.t, a.lift), grasp.Deny)
+		return err
 	}
 	updates := make([]grasp.RefChange, len(a.push))
 	for i, u := range a.push { // whoever pushes has fetched
@@ -165,6 +173,25 @@ func stories() []story {
 			w.serves(st.AnnounceAt(demo, 6, "elsewhere.net"))
 			w.clock.Advance(31 * 24 * time.Hour)
 		}, []act{clockTicks, say(st.Announce(demo, 7))}},
+		{"a repository is denied", func(w *world) { // and comes back with its data
+			w.live(demo, bob)
+			w.serves(bobs, st.Issue(carol, 4, demo))
+			w.keeps(two, pr)
+		}, []act{{deny: "repository " + string(alice) + "/demo"}, {lift: "repository " + string(alice) + "/demo"}, say(st.Announce(demo, 7, bob))}},
+		{"a maintainer is denied", func(w *world) {
+			live(w)
+			w.serves(bobs)
+			w.keeps(st.State(bob, "demo", 5, "main", string(c2.ID)))
+			w.pushes(demo, w.set(demo, "main", c2))
+		}, []act{{deny: "author " + string(bob)}, clockTicks}},
+		{"an owner is denied while things wait", func(w *world) { w.keeps(ann, two) }, []act{{deny: "author " + string(alice)}}},
+		{"a contributor is denied", func(w *world) {
+			live(w)
+			w.serves(bobs)
+			w.keeps(pr)
+			w.pushes(demo, w.set(demo, prRef, p1))
+		}, []act{{deny: "author " + string(carol)}, clockTicks}},
+		{"an event is denied", func(w *world) { live(w); w.keeps(two) }, []act{{deny: "event " + two.ID}, {deny: "event " + ann.ID}}},
 		{"announcement expires", func(w *world) {
 			live(w)
 			w.serves(st.Expiring(st.Announce(demo, 5, bob), 100))

@@ -44,6 +44,9 @@ func (s *Steward) Enter(ctx context.Context, repo grasp.Addr, updates []grasp.Re
 
 // check asks the rules about a push, from what is known now.
 func (s *Steward) check(ctx context.Context, k *known, repo grasp.Addr, updates []grasp.RefChange) (grasp.Grant, error) {
+	if err := s.closed(repo); err != nil {
+		return grasp.Grant{}, err
+	}
 	view := k.view
 	var pulls []grasp.EventID
 	for _, u := range updates {
@@ -59,6 +62,9 @@ func (s *Steward) check(ctx context.Context, k *known, repo grasp.Addr, updates 
 		view.Foreign = make(map[grasp.EventID]struct{})
 		for _, id := range pulls {
 			if err := s.identify(ctx, &view, id); err != nil {
+				return grasp.Grant{}, err
+			}
+			if err := s.unwanted(id, view.Pulls[id].Event); err != nil {
 				return grasp.Grant{}, err
 			}
 		}
@@ -209,6 +215,9 @@ func (p *Push) landLocked(ctx context.Context, q Quarantine, arrived func()) (ne
 	s := p.s
 	k, err := s.load(ctx, p.repo.ID)
 	if err != nil {
+		return news{}, err
+	}
+	if err := s.closed(p.repo); err != nil {
 		return news{}, err
 	}
 	if h := k.view.Hosted[p.repo.Owner]; !p.repo.Box && h != grasp.Live && h != grasp.Withdrawn {

@@ -28,6 +28,23 @@ func (s *Steward) Receive(ctx context.Context, ev *nostr.Event, raw []byte, sour
 
 // receive is Receive without the second chances that it gives to others.
 func (s *Steward) receive(ctx context.Context, ev *nostr.Event, raw []byte, source string) (grasp.Verdict, news, error) {
+	rules := s.rules.Load()
+	if f := rules.Event(ev); f != nil {
+		return 0, news{}, s.refuse(f)
+	}
+	v, n, err := s.admit(ctx, ev, raw, source)
+	if is := s.rules.Load(); err == nil && is != rules {
+		// What was decided meanwhile may not have found the event.
+		if f := is.Event(ev); f != nil {
+			s.regret(ctx, ev)
+			return 0, n, s.refuse(f)
+		}
+	}
+	return v, n, err
+}
+
+// admit is receive for an event that the operator has nothing against.
+func (s *Steward) admit(ctx context.Context, ev *nostr.Event, raw []byte, source string) (grasp.Verdict, news, error) {
 	now := s.cfg.Now()
 	if err := s.timely(ev, now); err != nil {
 		return 0, news{}, err
@@ -209,8 +226,8 @@ func (s *Steward) receiveAnnouncement(ctx context.Context, e *Entry, ans Answer)
 		return 0, news{}, err
 	}
 	if adm.Hosting == grasp.Live {
-		if err := s.cfg.Curation.Check(a.Addr); err != nil {
-			return 0, news{}, err
+		if f := s.rules.Load().Newcomer(a.Addr); f != nil {
+			return 0, news{}, s.refuse(f)
 		}
 	}
 	was := k.view.Hosted[a.Addr.Owner]

@@ -16,6 +16,7 @@ import (
 	"errors"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nbd-wtf/go-nostr"
@@ -27,9 +28,15 @@ import (
 
 // Config is what an operator may set about the desk. Zero values mean the defaults named here.
 type Config struct {
-	Site     grasp.Site
-	Now      func() time.Time // required
-	Curation grasp.Curation   // which repositories the operator wants; all
+	Site grasp.Site
+	Now  func() time.Time // required
+
+	Rules   []grasp.Rule // of the configuration: what the operator wants; none
+	Books   Books        // keeps the rules that are made while the server runs; nil: there are none
+	Contact string       // how to reach the operator, for those who are refused
+
+	// Ruled is told of the rules whenever they have changed, one call at a time. It must not block.
+	Ruled func(*grasp.Moderation)
 
 	// Boxes opens the contributors' boxes (GRASP-06): anybody may push pull requests to a place of
 	// their own, and announce them by naming it. Closed ones are kept until nothing is left in them.
@@ -79,6 +86,9 @@ func (c *Config) fill() {
 	if c.Tell == nil {
 		c.Tell = func(*nostr.Event, []byte) {}
 	}
+	if c.Ruled == nil {
+		c.Ruled = func(*grasp.Moderation) {}
+	}
 	if c.Participates == nil {
 		c.Participates = func(context.Context, grasp.PubKey) (bool, error) { return false, nil }
 	}
@@ -98,6 +108,12 @@ type Steward struct {
 	vault  Vault
 	log    *slog.Logger
 	locks  lock.Table // by identifier
+
+	rules   atomic.Pointer[grasp.Moderation] // in force; replaced as a whole
+	ruling  sync.Mutex                       // held while rules change, and while they are enforced
+	refused refusals
+
+	unfinished atomic.Bool // something that is denied may still be here; Sweep sees to it
 
 	known cache[string, *known]              // parsed facts; filled under the identifier's lock
 	done  cache[grasp.Addr, *grasp.Snapshot] // what was last settled of each repository
@@ -122,6 +138,7 @@ func New(cfg Config, ledger Ledger, vault Vault, log *slog.Logger) *Steward {
 		holds: make(map[grasp.EventID]int), landing: make(map[string]int),
 	}
 	s.known.max, s.done.max = cacheWeight, cacheWeight
+	s.rules.Store(grasp.NewModeration(cfg.Contact, cfg.Rules))
 	return s
 }
 
@@ -140,6 +157,9 @@ func (s *Steward) Run(ctx context.Context, tick <-chan time.Time) error {
 			s.log.Error("cannot settle at start", "repo", id, "err", err)
 		}
 	}
+	if err := s.Enforce(ctx); err != nil && ctx.Err() == nil {
+		s.log.Error("cannot enforce the rules of the operator at start", "err", err)
+	}
 	for {
 		select {
 		case <-ctx.Done():
@@ -152,10 +172,14 @@ func (s *Steward) Run(ctx context.Context, tick <-chan time.Time) error {
 	}
 }
 
-// Find says how repo lives here.
+// Find says how repo lives here. Of one that the operator denies it says so, with a
+// *grasp.Refusal.
 func (s *Steward) Find(ctx context.Context, repo grasp.Addr) (grasp.Hosting, error) {
 	if !repo.Valid() || repo.Box && !s.cfg.Boxes {
 		return grasp.NotHosted, nil
+	}
+	if err := s.closed(repo); err != nil {
+		return grasp.NotHosted, err
 	}
 	if repo.Box {
 		return grasp.Live, nil // G06-03: one that nobody used is empty, and is nowhere

@@ -25,6 +25,9 @@ func (s *Steward) Sweep(ctx context.Context, now time.Time) error {
 	s.lobby.expire(now)
 	s.rate.expire(now)
 	var faults []error
+	if s.unfinished.Load() {
+		faults = append(faults, s.Enforce(ctx))
+	}
 	for round := range sweepRounds {
 		due, err := s.ledger.Due(ctx, now, sweepBatch)
 		if err != nil {

@@ -69,7 +69,7 @@ type world struct {
 func newWorld(t testing.TB, set ...func(*steward.Config)) *world {
 	w := &world{t: t, clock: st.NewClock(), disk: st.NewDisk(), brk: new(st.Breaker), log: slog.New(slog.DiscardHandler)}
 	w.mem = st.NewMemory(w.clock.Now)
-	w.cfg = steward.Config{Site: site, Now: w.clock.Now}
+	w.cfg = steward.Config{Site: site, Now: w.clock.Now, Books: w.brk.Books(w.mem)}
 	for _, f := range set {
 		f(&w.cfg)
 	}
@@ -87,6 +87,9 @@ func (w *world) boot() {
 	var process *steward.Steward
 	cfg.Tell = func(ev *nostr.Event, raw []byte) { w.tell(process, ev, raw) }
 	process = steward.New(cfg, w.brk.Ledger(w.mem), w.brk.Vault(w.vault), w.log)
+	if err := process.LoadRules(context.Background()); err != nil {
+		w.t.Fatalf("rules: %v", err)
+	}
 	w.s = process
 }
 

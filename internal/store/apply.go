@@ -60,6 +60,11 @@ func (a *applier) apply(p *plan) error {
 			return err
 		}
 	}
+	if p.book != nil {
+		if err := p.book(a); err != nil {
+			return err
+		}
+	}
 	return a.rest(p)
 }
 

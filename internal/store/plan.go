@@ -30,6 +30,9 @@ type plan struct {
 	unsettled, settled string
 
 	catchUp bool // index some of what is unsearched; a plan of its own
+	// book writes what is no Change of the ledger, or is nil. It may be called again if the
+	// transaction fails.
+	book func(a *applier) error
 }
 
 // A row is an event as it is stored, with the keys it is found under.

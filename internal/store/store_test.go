@@ -41,3 +41,7 @@ func TestReader(t *testing.T) {
 		return s, s
 	})
 }
+
+func TestBooks(t *testing.T) {
+	storetest.TestBooks(t, func(t *testing.T) storetest.Library { return open(t) })
+}

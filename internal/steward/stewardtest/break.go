@@ -186,6 +186,39 @@ func (x *brokenLedger) SettledRefs(ctx context.Context, repo grasp.Addr) (grasp.
 	return call(x.b, "SettledRefs", func() (grasp.Refs, error) { return x.l.SettledRefs(ctx, repo) })
 }
 
+// Books returns k with b in between.
+func (b *Breaker) Books(k steward.Books) steward.Books { return &brokenBooks{b, k} }
+
+type brokenBooks struct {
+	b *Breaker
+	k steward.Books
+}
+
+func (x *brokenBooks) Rules(ctx context.Context) ([]grasp.Rule, error) {
+	return call(x.b, "Rules", func() ([]grasp.Rule, error) { return x.k.Rules(ctx) })
+}
+
+func (x *brokenBooks) Decide(ctx context.Context, r grasp.Rule) (grasp.Rule, error) {
+	return call(x.b, "Decide", func() (grasp.Rule, error) { return x.k.Decide(ctx, r) })
+}
+
+func (x *brokenBooks) Withdraw(ctx context.Context, s grasp.Subject, a grasp.Action) (bool, error) {
+	return call(x.b, "Withdraw", func() (bool, error) { return x.k.Withdraw(ctx, s, a) })
+}
+
+func (x *brokenBooks) Concerned(ctx context.Context, s grasp.Subject, from steward.Mark, limit int) (list []steward.Entry, next steward.Mark, more bool, err error) {
+	err = do(x.b, "Concerned", func() error {
+		var err error
+		list, next, more, err = x.k.Concerned(ctx, s, from, limit)
+		return err
+	})
+	return list, next, more, err
+}
+
+func (x *brokenBooks) Homes(ctx context.Context, p grasp.Pattern, after grasp.Addr, limit int) ([]steward.Repo, error) {
+	return call(x.b, "Homes", func() ([]steward.Repo, error) { return x.k.Homes(ctx, p, after, limit) })
+}
+
 type brokenVault struct {
 	b *Breaker
 	v steward.Vault

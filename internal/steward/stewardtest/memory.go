@@ -28,6 +28,8 @@ type Memory struct {
 	refs      map[grasp.Addr]grasp.Refs
 	moves     []steward.Moved
 	unsettled map[string]struct{}
+	rules     []grasp.Rule
+	ruled     int // the number of the last rule
 }
 
 type held struct {

@@ -13,3 +13,7 @@ import (
 func TestMemory(t *testing.T) {
 	storetest.TestLedger(t, func(*testing.T) steward.Ledger { return stewardtest.NewMemory(time.Now) })
 }
+
+func TestBooks(t *testing.T) {
+	storetest.TestBooks(t, func(*testing.T) storetest.Library { return stewardtest.NewMemory(time.Now) })
+}
