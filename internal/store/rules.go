@@ -128,50 +128,50 @@ func (s *Store) SetProfile(ctx context.Context, name, value, by string) error {
 	})
 }
 
-// A search is one of the statements that Concerned is made of. It finds the events behind a moment
+// A stocktake is one of the statements that Concerned is made of. It finds the events behind a moment
 // and an id, newest first; ?1 is the limit, ?2 and ?3 the mark, and what follows are its own.
-type search struct {
+type stocktake struct {
 	text string
 	args []any
 }
 
-// behind is the part of a search that skips what was seen.
+// behind is the part of a stocktake that skips what was seen.
 const behind = ` AND (e.created_at < ?2 OR e.created_at = ?2 AND e.id > ?3) ORDER BY e.created_at DESC, e.id LIMIT ?1`
 
 const (
-	searchAuthor        = `SELECT ` + entryColumns + ` FROM events e INDEXED BY events_author WHERE e.pubkey = ?4 AND e.shelf = 2` + behind
-	searchAuthorWaiting = `SELECT ` + entryColumns + ` FROM events e INDEXED BY events_waiting WHERE e.pubkey = ?4 AND e.shelf = 1` + behind
-	searchKind          = `SELECT ` + entryColumns + ` FROM events e INDEXED BY events_kind WHERE e.kind = ?4 AND e.shelf = 2` + behind
-	searchKindWaiting   = `SELECT ` + entryColumns + ` FROM events e INDEXED BY events_waiting WHERE e.kind = ?4 AND e.shelf = 1` + behind
-	searchEvent         = `SELECT ` + entryColumns + ` FROM events e WHERE e.id = ?4` + behind
-	searchName          = `SELECT ` + entryColumns + ` FROM subjects s CROSS JOIN events e ON e.seq = s.event
+	takeAuthor        = `SELECT ` + entryColumns + ` FROM events e INDEXED BY events_author WHERE e.pubkey = ?4 AND e.shelf = 2` + behind
+	takeAuthorWaiting = `SELECT ` + entryColumns + ` FROM events e INDEXED BY events_waiting WHERE e.pubkey = ?4 AND e.shelf = 1` + behind
+	takeKind          = `SELECT ` + entryColumns + ` FROM events e INDEXED BY events_kind WHERE e.kind = ?4 AND e.shelf = 2` + behind
+	takeKindWaiting   = `SELECT ` + entryColumns + ` FROM events e INDEXED BY events_waiting WHERE e.kind = ?4 AND e.shelf = 1` + behind
+	takeEvent         = `SELECT ` + entryColumns + ` FROM events e WHERE e.id = ?4` + behind
+	takeName          = `SELECT ` + entryColumns + ` FROM subjects s CROSS JOIN events e ON e.seq = s.event
 		WHERE s.identifier = ?4 AND e.kind IN (30617, 30618)` + behind
-	searchOwned = `SELECT ` + entryColumns + ` FROM subjects s CROSS JOIN events e ON e.seq = s.event
+	takeOwned = `SELECT ` + entryColumns + ` FROM subjects s CROSS JOIN events e ON e.seq = s.event
 		WHERE s.identifier = ?4 AND e.pubkey = ?5 AND e.kind IN (30617, 30618)` + behind
-	searchOwner = `SELECT ` + entryColumns + ` FROM events e INDEXED BY events_author_kind
+	takeOwner = `SELECT ` + entryColumns + ` FROM events e INDEXED BY events_author_kind
 		WHERE e.pubkey = ?4 AND e.kind = ?5 AND e.shelf = 2` + behind
-	searchOwnerWaiting = `SELECT ` + entryColumns + ` FROM events e INDEXED BY events_waiting
+	takeOwnerWaiting = `SELECT ` + entryColumns + ` FROM events e INDEXED BY events_waiting
 		WHERE e.pubkey = ?4 AND e.kind = ?5 AND e.shelf = 1` + behind
-	searchTag = `SELECT ` + entryColumns + ` FROM tags t CROSS JOIN events e ON e.seq = t.event
+	takeTag = `SELECT ` + entryColumns + ` FROM tags t CROSS JOIN events e ON e.seq = t.event
 		WHERE t.key = ?4 AND (t.created_at < ?2 OR t.created_at = ?2 AND t.id > ?3) ORDER BY t.created_at DESC, t.id LIMIT ?1`
 )
 
-// searches returns what has to be gone through for s.
-func searches(s grasp.Subject) ([]search, error) {
+// stocktakes returns what has to be gone through for s.
+func stocktakes(s grasp.Subject) ([]stocktake, error) {
 	switch s.Topic {
 	case grasp.OfAuthor:
 		key, err := need32("author", s.Key())
-		return []search{{searchAuthor, []any{key[:]}}, {searchAuthorWaiting, []any{key[:]}}}, err
+		return []stocktake{{takeAuthor, []any{key[:]}}, {takeAuthorWaiting, []any{key[:]}}}, err
 	case grasp.OfEvent:
 		id, err := need32("event", s.Name)
-		return []search{{searchEvent, []any{id[:]}}}, err
+		return []stocktake{{takeEvent, []any{id[:]}}}, err
 	case grasp.OfKind:
 		kind, err := strconv.Atoi(s.Name)
-		return []search{{searchKind, []any{kind}}, {searchKindWaiting, []any{kind}}}, err
+		return []stocktake{{takeKind, []any{kind}}, {takeKindWaiting, []any{kind}}}, err
 	case grasp.OfRepo:
 		p := s.Pattern()
 		if p.Owner == "" {
-			return []search{{searchName, []any{p.ID}}}, nil
+			return []stocktake{{takeName, []any{p.ID}}}, nil
 		}
 		key, err := need32("owner", p.Owner)
 		if err != nil {
@@ -179,14 +179,14 @@ func searches(s grasp.Subject) ([]search, error) {
 		}
 		if p.ID != "" {
 			addr := grasp.Addr{Owner: p.Owner, ID: p.ID}.Coordinate()
-			return []search{
-				{searchOwned, []any{p.ID, key[:]}},
-				{searchTag, []any{tagKey('a', addr)}}, {searchTag, []any{tagKey('A', addr)}},
+			return []stocktake{
+				{takeOwned, []any{p.ID, key[:]}},
+				{takeTag, []any{tagKey('a', addr)}}, {takeTag, []any{tagKey('A', addr)}},
 			}, nil
 		}
-		var out []search
+		var out []stocktake
 		for _, kind := range []int{grasp.KindAnnouncement, grasp.KindState} {
-			out = append(out, search{searchOwner, []any{key[:], kind}}, search{searchOwnerWaiting, []any{key[:], kind}})
+			out = append(out, stocktake{takeOwner, []any{key[:], kind}}, stocktake{takeOwnerWaiting, []any{key[:], kind}})
 		}
 		return out, nil
 	}
@@ -195,7 +195,7 @@ func searches(s grasp.Subject) ([]search, error) {
 
 // Concerned is part of steward.Books. A batch holds no more than 16 MiB of events beside its last.
 func (s *Store) Concerned(ctx context.Context, sub grasp.Subject, from steward.Mark, limit int) (list []steward.Entry, next steward.Mark, more bool, err error) {
-	all, err := searches(sub)
+	all, err := stocktakes(sub)
 	if err != nil || from.Part >= len(all) || limit <= 0 {
 		return nil, from, false, err
 	}
