@@ -42,6 +42,7 @@ type Config struct {
 	Log       Log
 	Purgatory Purgatory
 	Repos     Repos
+	PRs       PRs
 	Relay     Relay
 	Quota     Quota
 	Authors   Authors
@@ -99,6 +100,12 @@ type Repos struct {
 
 	WithdrawnGrace time.Duration // G01-115
 	DeletedGrace   time.Duration // G01-902
+}
+
+// PRs is the contributor endpoint (GRASP-06): a place of their own for pull requests, for people whose
+// repositories are anywhere.
+type PRs struct {
+	Enabled bool // whether /prs/<npub>/<identifier>.git is served
 }
 
 // Limits bound every input. Counts are at least 1.

@@ -338,8 +338,13 @@ func TestThirdPartySuites(t *testing.T) { // people §3.5
 	if c.Listen != "127.0.0.1:4444" || c.Public("127.0.0.1:4444") != "http://127.0.0.1:4444" || c.Data != "/tmp/x" || !c.Ephemeral {
 		t.Errorf("%+v", c)
 	}
-	if len(l.Warnings) != 1 || !strings.Contains(l.Warnings[0], "GRASP-06") {
-		t.Errorf("warnings: %q", l.Warnings)
+	if len(l.Warnings) != 0 || !c.PRs.Enabled {
+		t.Errorf("warnings: %q, prs.enabled = %t", l.Warnings, c.PRs.Enabled)
+	}
+	for v, want := range map[string]bool{"": false, "false": false, "0": false, "1": true, "TRUE": true} {
+		if l := load(t, "", []string{"NGIT_GRASP06_ENABLE=" + v}, nil); l.Config.PRs.Enabled != want {
+			t.Errorf("NGIT_GRASP06_ENABLE=%s: prs.enabled = %t", v, l.Config.PRs.Enabled)
+		}
 	}
 	// Our own name beats theirs, theirs beats the file.
 	l = load(t, "listen: 127.0.0.1:1", append(env, "GITROOST_LISTEN=127.0.0.1:2"), nil)

@@ -25,9 +25,11 @@ func (l *loader) ngit(env map[string]string) {
 		l.warn("NGIT_DATABASE_BACKEND: %s is not known here; the database is a file in the data folder", quoted(v))
 	}
 	switch v := strings.ToLower(env["NGIT_GRASP06_ENABLE"]); v {
-	case "", "0", "false", "no", "off":
+	case "":
+	case "0", "false", "no", "off":
+		l.put("prs.enabled", "false", "env NGIT_GRASP06_ENABLE", Fault{Where: "NGIT_GRASP06_ENABLE"})
 	default:
-		l.warn("NGIT_GRASP06_ENABLE: the contributor endpoint (GRASP-06) is not there yet; /prs/ stays closed")
+		l.put("prs.enabled", "true", "env NGIT_GRASP06_ENABLE", Fault{Where: "NGIT_GRASP06_ENABLE"})
 	}
 }
 

@@ -8,6 +8,7 @@
 // slow but living client needs.
 //
 //	githttp.go  routing, what the door needs from the house      push.go   receive-pack
+//	box.go      what is different for contributors' boxes
 //	path.go     which URLs are repositories                      fetch.go  upload-pack
 //	body.go     bodies: codings, limits, deadlines, draining     advert.go info/refs
 //	answer.go   answers: deadlines, flushing, plain texts        follow.go answers that many share
@@ -130,6 +131,10 @@ type Config struct {
 	// that has no bounds. Default: always "".
 	Network func(*http.Request) string
 
+	// Boxes opens contributors' boxes, below /prs/ (GRASP-06). While they are closed whatever is asked
+	// for there is answered 404.
+	Boxes bool
+
 	// NewPushID makes the id of a push: a few letters and digits. Default: 8 random hex digits.
 	NewPushID func() string
 }
@@ -208,6 +213,10 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	repo, sub, ok := ParsePath(r.URL.EscapedPath())
 	if !ok {
 		x.text(http.StatusNotFound, textNoPath)
+		return
+	}
+	if repo.Box && !h.cfg.Boxes {
+		x.text(http.StatusNotFound, textNoBoxes) // G06-01
 		return
 	}
 	switch sub {

@@ -56,7 +56,18 @@ func TestParsePath(t *testing.T) {
 		{"/%6e" + n[1:] + "/demo.git", "", "!"},
 		{"/" + string(owner) + "/demo.git", "", "!"},
 		{"/nprofile1xyz/demo.git", "", "!"},
-		{"/prs/" + n + "/demo.git", "", "!"},
+		{"/prs/" + n + "/demo.git", "prs demo", ""},
+		{"//prs//" + n + "//demo.git//info/refs", "prs demo", "info/refs"},
+		{"/prs/" + n + "/my%20%F0%9F%9A%80.git.git/git-receive-pack", "prs my 🚀.git", "git-receive-pack"},
+		{"/prs/" + string(owner) + "/demo.git", "", "!"},
+		{"/prs/" + n[:62] + "q/demo.git", "", "!"},
+		{"/prs/" + n + "/demo", "", "!"},
+		{"/prs/prs/" + n + "/demo.git", "", "!"},
+		{"/%70rs/" + n + "/demo.git", "", "!"},
+		{"/PRS/" + n + "/demo.git", "", "!"},
+		{"/prs/" + n, "", "!"},
+		{"/prs/", "", "!"},
+		{"/prs", "", "!"},
 		{"/" + n, "", "!"},
 		{"/" + n + "/", "", "!"},
 		{"/", "", "!"},
@@ -65,7 +76,8 @@ func TestParsePath(t *testing.T) {
 		{"/" + n + "/a.git" + strings.Repeat("/x", 2000), "", "!"},
 	} {
 		repo, sub, ok := githttp.ParsePath(c.path)
-		want := grasp.Addr{Owner: owner, ID: c.id}
+		id, box := strings.CutPrefix(c.id, "prs ")
+		want := grasp.Addr{Owner: owner, ID: id, Box: box}
 		if c.sub == "!" {
 			if ok {
 				t.Errorf("%s: %v %q", c.path, repo, sub)
@@ -86,6 +98,10 @@ func TestMatch(t *testing.T) {
 		"/" + n + "/demo.git/":                  false,
 		"/" + n + "/demo.git/info/refs":         true,
 		"/" + n + "/demo.git/HEAD":              true,
+		"/prs/" + n + "/demo.git/info/refs":     true,
+		"/prs/" + n + "/demo.git":               false,
+		"/prs/npub1wrong/demo.git/info/refs":    true,
+		"/prs/":                                 false,
 		"/npub1wrong/demo.git/info/refs":        true, // so that git shows why
 		"/npub1wrong/demo.git/git-receive-pack": true,
 		"/npub1wrong/demo.git":                  false,
@@ -102,6 +118,7 @@ func TestMatch(t *testing.T) {
 // Whatever the path, nothing panics, and what parses is a valid address.
 func FuzzParsePath(f *testing.F) {
 	f.Add("/" + owner.Npub() + "/demo.git/info/refs")
+	f.Add("/prs/" + owner.Npub() + "/demo.git/info/refs")
 	f.Add("//" + owner.Npub() + "//%F0%9F%9A%80.git.git/")
 	f.Fuzz(func(t *testing.T, path string) {
 		repo, sub, ok := githttp.ParsePath(path)
@@ -111,7 +128,11 @@ func FuzzParsePath(f *testing.F) {
 		if !repo.Valid() {
 			t.Fatalf("%q: %v", path, repo)
 		}
-		again, sub2, ok := githttp.ParsePath("/" + repo.Owner.Npub() + "/" + url.PathEscape(repo.ID) + ".git/" + sub)
+		top := "/"
+		if repo.Box {
+			top = "/prs/"
+		}
+		again, sub2, ok := githttp.ParsePath(top + repo.Owner.Npub() + "/" + url.PathEscape(repo.ID) + ".git/" + sub)
 		if !ok || again != repo || sub2 != sub {
 			t.Fatalf("%q: %v %q, again %v %q", path, repo, sub, again, sub2)
 		}

@@ -22,7 +22,8 @@ const (
 // ParsePath splits the escaped path of a URL into a repository and what follows it: "" for the
 // page of the repository, else the sub-path as it came, which need not be one that is served.
 //
-// The form is /<npub>/<identifier>.git[/<sub-path>]. The key has exactly one spelling; the second
+// The form is /<npub>/<identifier>.git[/<sub-path>], with /prs in front for a contributor's box
+// (G06-02). The key has exactly one spelling; the second
 // segment is percent-decoded once and loses exactly one ".git" (H-102, H-104). Slashes may be
 // repeated before and between segments, and one may follow the page (H-103). ok is false for
 // everything else, and then there is nothing to know about the path.
@@ -30,7 +31,8 @@ func ParsePath(escapedPath string) (repo grasp.Addr, sub string, ok bool) {
 	if len(escapedPath) > maxPath || !strings.HasPrefix(escapedPath, "/") {
 		return grasp.Addr{}, "", false
 	}
-	key, rest := segment(escapedPath)
+	rest, box := boxPath(escapedPath)
+	key, rest := segment(rest)
 	name, rest := segment(rest)
 	owner, err := grasp.ParseNpub(key)
 	if err != nil {
@@ -41,7 +43,7 @@ func ParsePath(escapedPath string) (repo grasp.Addr, sub string, ok bool) {
 		return grasp.Addr{}, "", false
 	}
 	id, found := strings.CutSuffix(name, ".git")
-	repo = grasp.Addr{Owner: owner, ID: id}
+	repo = grasp.Addr{Owner: owner, ID: id, Box: box}
 	if !found || !repo.Valid() {
 		return grasp.Addr{}, "", false
 	}
@@ -57,6 +59,14 @@ func ParsePath(escapedPath string) (repo grasp.Addr, sub string, ok bool) {
 		sub = first + "/" + strings.TrimLeft(last, "/")
 	}
 	return repo, sub, true
+}
+
+// boxPath returns what follows /prs, and true; or the path as it is.
+func boxPath(path string) (rest string, box bool) {
+	if first, rest := segment(path); first == "prs" && rest != "" {
+		return rest, true
+	}
+	return path, false
 }
 
 // segment returns the first segment of path, without the slashes before it, and the rest, which is
@@ -76,7 +86,8 @@ func (h *Handler) Match(escapedPath string) bool {
 	if _, sub, ok := ParsePath(escapedPath); ok {
 		return sub != ""
 	}
-	key, rest := segment(escapedPath)
+	rest, _ := boxPath(escapedPath)
+	key, rest := segment(rest)
 	if !strings.HasPrefix(key, "npub1") {
 		return false
 	}

@@ -42,7 +42,7 @@ func (x *exchange) push(repo grasp.Addr) {
 	if !ok {
 		return
 	}
-	p := &pushing{exchange: x, repo: repo, id: x.h.cfg.NewPushID(), began: x.h.cfg.Now()}
+	p := &pushing{exchange: x, repo: repo, id: x.pushID(repo), began: x.h.cfg.Now()}
 	x.body.hurry(x.h.cfg.Section)
 	r := gitwire.NewReader(in, gitwire.MaxPushSection)
 	var err error
@@ -206,6 +206,9 @@ func (p *pushing) refuse(err error) {
 		}
 	}
 	v := judge(err)
+	if p.repo.Box {
+		v.innocent()
+	}
 	rep := gitwire.Report{Unpack: v.unpack, Say: p.last(v.say)}
 	for _, u := range p.req.Updates {
 		rep.Refs = append(rep.Refs, gitwire.RefReport{Ref: string(u.Ref), Reason: v.reason})

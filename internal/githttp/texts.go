@@ -14,6 +14,7 @@ import (
 // with the refusal, and how a malformed request is called is said in gitwire.
 const (
 	textNoPath      = "No git repository has this address.\nAn address is /<npub>/<identifier>.git"
+	textNoBoxes     = "This server takes no pull requests at /prs/.\nPush refs/nostr/<event-id> to a repository that is hosted here: /<npub>/<identifier>.git"
 	textService     = "This server speaks git's smart HTTP protocol only: ask for service=git-upload-pack or git-receive-pack"
 	textBusy        = "this server is busy; try again in a few seconds"
 	textMediaType   = "Content-Type must be application/x-%s-request"

@@ -18,6 +18,7 @@ import (
 // escaped slash is never a separator.
 type front struct {
 	git      *githttp.Handler       // below a repository
+	boxes    bool                   // whether contributors' boxes are open (G06-01)
 	here     func(host string) bool // whether host[:port] is this server
 	relay    *relay.Relay
 	pages    pages
@@ -42,7 +43,9 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	path := r.URL.EscapedPath()
 	if repo, sub, ok := githttp.ParsePath(path); ok {
 		if sub == "" {
-			if allow(w, r, http.MethodGet, http.MethodHead) {
+			if repo.Box && !f.boxes {
+				f.pages.NotFound(w, r)
+			} else if allow(w, r, http.MethodGet, http.MethodHead) {
 				f.pages.Repository(w, r, repo)
 			}
 			return

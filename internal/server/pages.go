@@ -54,11 +54,15 @@ func (p source) Repo(ctx context.Context, repo grasp.Addr) (web.Page, error) {
 	if hosting != grasp.Live && hosting != grasp.Withdrawn {
 		return page, fault.E(fault.NotFound, "server: page", "this repository is not hosted here")
 	}
-	view, err := p.s.steward.View(ctx, repo.ID)
+	snap, err := p.s.vault.Refs(ctx, repo)
 	if err != nil {
 		return page, err
 	}
-	snap, err := p.s.vault.Refs(ctx, repo)
+	if repo.Box {
+		page.Refs, page.RefCount = compare(nil, snap.Refs)
+		return page, nil
+	}
+	view, err := p.s.steward.View(ctx, repo.ID)
 	if err != nil {
 		return page, err
 	}

@@ -150,6 +150,7 @@ func (s *Server) build() error {
 		DeletedGrace:   cfg.Repos.DeletedGrace,
 		WaitingPerKey:  lim.WaitingPerKey, WaitingPerSource: lim.WaitingPerAddress, WaitingInAll: lim.Waiting,
 		NewReposPerHour: lim.NewRepos, FutureLimit: lim.Future,
+		Boxes:   cfg.PRs.Enabled,
 		MaxPack: lim.MaxPush, MaxPullPack: lim.MaxPRPush, MaxObjects: uint32(lim.PushObjects),
 	}, s.store, s.vault, s.log.With("room", "steward"))
 
@@ -164,14 +165,14 @@ func (s *Server) build() error {
 		},
 		Info: relay.Info{
 			Name: cfg.Name, Description: cfg.Description, PubKey: cmp.Or(cfg.Owner, s.self), Self: s.self, Contact: cfg.Contact,
-			Icon: cfg.Icon, Version: Version(), NIPs: []int{9, 34, 40, 62}, Grasps: []string{"GRASP-01"},
+			Icon: cfg.Icon, Version: Version(), NIPs: []int{9, 34, 40, 62}, Grasps: grasps(cfg),
 			Criteria: criteria(cfg), Curation: curation(cfg),
 		},
 		Search: cfg.Search,
 	}), countingDesk{s.steward, &s.limited}, s.store, s.log.With("room", "relay"))
 
 	door := githttp.New(githttp.Config{
-		Version: Version(), Now: s.now, Idle: lim.Idle, Wall: lim.PushTime,
+		Version: Version(), Boxes: cfg.PRs.Enabled, Now: s.now, Idle: lim.Idle, Wall: lim.PushTime,
 		DrainBytes: lim.Drain, DrainIdle: lim.DrainIdle, Section: lim.Section, MaxBody: lim.MaxPush, MaxPullBody: lim.MaxPRPush,
 		MaxCommands: lim.PushCommands, MaxFetches: serving(cfg.Git.Serving), MaxPushes: cfg.Git.Receiving,
 		MaxWaiting: cfg.Git.Waiting, SlotWait: cfg.Git.Wait, Answers: s.answers, Network: addresses.prefix,
@@ -183,7 +184,7 @@ func (s *Server) build() error {
 	}, source{s}, s.log.With("room", "web"))
 
 	root := &front{
-		git: door, here: ours(cfg.Authorities(bound)), relay: s.relay, pages: pages, log: s.log,
+		git: door, boxes: cfg.PRs.Enabled, here: ours(cfg.Authorities(bound)), relay: s.relay, pages: pages, log: s.log,
 		operator: operatorRoutes(pages.Static, pages.Robots, s.health, pages.NotFound),
 	}
 	s.http = &http.Server{
@@ -366,6 +367,15 @@ func relayURLs(public string, authorities []string) []string {
 		out = append(out, "wss://"+a)
 	}
 	return out
+}
+
+// grasps are the profiles that are spoken here (N-024).
+func grasps(cfg config.Config) []string {
+	list := []string{"GRASP-01"}
+	if cfg.PRs.Enabled {
+		list = append(list, "GRASP-06")
+	}
+	return list
 }
 
 // criteria says in one sentence what is taken (N-025).

@@ -55,7 +55,7 @@ func (s *Steward) check(ctx context.Context, k *known, repo grasp.Addr, updates 
 		}
 	}
 	if len(pulls) > s.cfg.MaxPullRefs {
-		return grasp.Grant{}, fault.Errorf(fault.TooLarge, "steward: enter", "%d PR refs in one push, at most %d are accepted", len(pulls), s.cfg.MaxPullRefs)
+		return grasp.Grant{}, fault.Errorf(fault.TooLarge, "steward: enter", "limit: at most %d PR refs in one push", s.cfg.MaxPullRefs)
 	}
 	if len(pulls) > 0 {
 		view.Pulls = maps.Clone(view.Pulls)
@@ -309,7 +309,7 @@ func (p *Push) orphans(ctx context.Context, k *known, g grasp.Grant) ([]Orphan, 
 func (p *Push) note(ctx context.Context, g grasp.Grant) string {
 	line := "push " + p.id
 	if g.State.ID == "" {
-		return line
+		return line + p.pullNote(ctx, g)
 	}
 	if k, err := p.s.load(ctx, p.repo.ID); err == nil {
 		for _, st := range k.view.States[g.State.Author] {
@@ -319,6 +319,27 @@ func (p *Push) note(ctx context.Context, g grasp.Grant) string {
 		}
 	}
 	return fmt.Sprintf("%s · state %s applied", line, g.State.ID.Short())
+}
+
+// pullNote says what became of the pull requests whose refs were pushed.
+func (p *Push) pullNote(ctx context.Context, g grasp.Grant) string {
+	served, waits := 0, 0
+	for _, id := range g.Pulls {
+		e, err := p.s.ledger.Event(ctx, id)
+		switch {
+		case err == nil && e.Shelf == grasp.Served:
+			served++
+		case fault.Is(err, fault.NotFound):
+			waits++
+		}
+	}
+	switch {
+	case waits > 0:
+		return fmt.Sprintf(" · waits for its event: publish it here within %d minutes", int(p.s.cfg.OrphanTTL.Minutes()))
+	case served > 0:
+		return " · the pull request is served"
+	}
+	return ""
 }
 
 // Name gives the push another name than the one it chose, so that all who speak of it use the same.

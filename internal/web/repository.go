@@ -113,3 +113,16 @@ func space(n grasp.RefName) int {
 	}
 	return 3
 }
+
+// A box is a contributor's box, prepared for its template.
+type box struct {
+	Addr    grasp.Addr
+	HTTP    string // its URL, to fetch from and to push to
+	Refs    []Ref
+	Omitted int // refs that are not shown
+}
+
+func newBox(cfg Config, addr grasp.Addr, p Page) box {
+	refs := p.Refs[:min(len(p.Refs), MaxRefs)]
+	return box{Addr: addr, HTTP: CloneURL(cfg.PublicURL, addr), Refs: refs, Omitted: max(p.RefCount, len(p.Refs)) - len(refs)}
+}

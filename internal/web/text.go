@@ -112,7 +112,11 @@ func segment(id string) string {
 
 // path is where the page and the git endpoints of repo are.
 func path(repo grasp.Addr) string {
-	return "/" + repo.Owner.Npub() + "/" + segment(repo.ID) + ".git"
+	top := "/"
+	if repo.Box {
+		top = "/prs/"
+	}
+	return top + repo.Owner.Npub() + "/" + segment(repo.ID) + ".git"
 }
 
 // CloneURL returns the address to clone repo from; base is the public URL of the server.

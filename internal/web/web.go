@@ -125,7 +125,7 @@ func New(cfg Config, src Source, log *slog.Logger) *Web {
 	}
 	w := &Web{cfg: cfg, src: src, log: log, pages: map[string]*template.Template{}, assets: loadAssets()}
 	w.css = "/static/style.css?v=" + w.assets["/static/style.css"].tag[1:13]
-	for _, name := range []string{"landing", "repository", "missing"} {
+	for _, name := range []string{"landing", "repository", "box", "missing"} {
 		w.pages[name] = template.Must(template.New("layout.html").Funcs(template.FuncMap{
 			"safe":  Printable,
 			"path":  path,
@@ -172,8 +172,9 @@ type landing struct {
 	Plain bool // no TLS
 }
 
-// Repository serves GET and HEAD of /<npub>/<identifier>.git (H-109). A repository that does not
-// live here is answered like NotFound, with the command that would announce it.
+// Repository serves GET and HEAD of /<npub>/<identifier>.git (H-109), and of the same below /prs/ for a
+// contributor's box. A repository that does not live here is answered like NotFound, with the command
+// that would announce it.
 func (w *Web) Repository(rw http.ResponseWriter, r *http.Request, addr grasp.Addr) {
 	p, err := w.src.Repo(r.Context(), addr)
 	switch {
@@ -182,6 +183,10 @@ func (w *Web) Repository(rw http.ResponseWriter, r *http.Request, addr grasp.Add
 		return
 	case err != nil:
 		w.fail(rw, r, fault.Wrap("web: repository", err))
+		return
+	}
+	if addr.Box {
+		w.render(rw, r, http.StatusOK, "box", addr.ID, newBox(w.cfg, addr, p))
 		return
 	}
 	if p.Waiting {
