@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/fiatjaf/khatru"
+	"github.com/nbd-wtf/go-nostr"
 
 	"github.com/gitroost/gitroost/internal/negentropy"
 )
@@ -35,7 +36,12 @@ type Config struct {
 	// context offers. Other fields are not used here. Default: none.
 	Policies *khatru.Relay
 
-	Info Info // what NIP-11 says
+	// Screen says what stands against an event of which only the shape was looked at: its id and
+	// signature may be wrong. It must be cheap. A *grasp.Refusal is answered as OK false. Default:
+	// nothing does.
+	Screen func(*nostr.Event) error
+
+	Info Info // what NIP-11 says; SetInfo changes it
 
 	// Search tells that the Reader answers NIP-50 searches. Off: `unsupported:` (N-006).
 	Search bool
@@ -140,6 +146,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Address == nil {
 		c.Address = remoteHost
+	}
+	if c.Screen == nil {
+		c.Screen = func(*nostr.Event) error { return nil }
 	}
 	if c.Prefix == nil {
 		c.Prefix = remoteHost

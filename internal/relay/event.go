@@ -78,6 +78,9 @@ func (s *session) receive(m message, within bool) (note string, err error) {
 		s.limited(hitEvents)
 		return "", denial("rate-limited: more than " + strconv.Itoa(s.r.cfg.EventsPerMinute) + " events per minute on one connection")
 	}
+	if err := s.r.cfg.Screen(ev); err != nil {
+		return "", err
+	}
 	if err := s.authentic(ev); err != nil {
 		return "", err
 	}

@@ -77,6 +77,17 @@ func or(s, preset string) string {
 	return s
 }
 
+// SetInfo changes what the relay tells about itself, at once.
+func (r *Relay) SetInfo(i Info) {
+	c := r.cfg
+	if i.FutureLimit == 0 {
+		i.FutureLimit = c.Info.FutureLimit // it is enforced elsewhere, and does not change
+	}
+	c.Info = i
+	b := describe(c, r.recs.keys != nil)
+	r.document.Store(&b)
+}
+
 // describe writes the NIP-11 document of c (N-022 … N-027). negentropy: NIP-77 is spoken.
 func describe(c Config, negentropy bool) []byte {
 	i := c.Info
@@ -153,10 +164,11 @@ func (r *Relay) NIP11(w http.ResponseWriter, req *http.Request) {
 		http.Error(w, "use GET", http.StatusMethodNotAllowed)
 		return
 	}
+	doc := *r.document.Load()
 	h.Set("Content-Type", nip11Type)
-	h.Set("Content-Length", strconv.Itoa(len(r.document)))
+	h.Set("Content-Length", strconv.Itoa(len(doc)))
 	if req.Method == http.MethodHead {
 		return
 	}
-	w.Write(r.document)
+	w.Write(doc)
 }

@@ -20,6 +20,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/fasthttp/websocket"
@@ -58,7 +59,7 @@ type Relay struct {
 	up       websocket.Upgrader
 	d        *dispatcher
 	recs     *reconciliations
-	document []byte
+	document atomic.Pointer[[]byte] // of NIP-11; replaced as a whole
 	hosts    map[string]struct{} // authorities of the public URLs
 	bounds   bounds
 	n        counters
@@ -107,7 +108,7 @@ func New(cfg Config, desk Desk, reader Reader, log *slog.Logger) *Relay {
 	r.searches = newTurns(cfg.MaxSearches, cfg.Now, behind)
 	r.recs = newReconciliations(cfg, reader, newTurns(negLoads, cfg.Now, behind))
 	r.accounts = accounts{cfg: &r.cfg, by: make(map[string]*account)}
-	r.document = describe(cfg, r.recs.keys != nil)
+	r.SetInfo(cfg.Info)
 	r.work, r.fire = context.WithCancel(context.Background())
 	for _, u := range cfg.PublicURLs {
 		if a, ok := authority(u); ok {
@@ -231,6 +232,22 @@ func (r *Relay) Publish(ev *nostr.Event, raw []byte) {
 	r.n.published.Add(1)
 	a := arrival{key: keyOf(ev.ID), raw: raw}
 	r.d.each(ev, func(s *subscription) { s.deliver(a) })
+}
+
+// Expel closes the connections from addresses that gone says yes to, as policy violations. Addresses
+// are as Config.Address tells them.
+func (r *Relay) Expel(gone func(address string) bool, why string) {
+	r.mu.Lock()
+	var list []*session
+	for s := range r.sessions {
+		if host, _, err := net.SplitHostPort(s.policy.req.RemoteAddr); err == nil && gone(host) {
+			list = append(list, s)
+		}
+	}
+	r.mu.Unlock()
+	for _, s := range list {
+		s.end(websocket.ClosePolicyViolation, why)
+	}
 }
 
 // Shutdown takes no more connections, lets each finish the message it is working on, says goodbye

@@ -16,12 +16,14 @@ import (
 	"crypto/sha256"
 	"embed"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"html/template"
 	"log/slog"
 	"net/http"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/gitroost/gitroost/grasp"
@@ -48,7 +50,7 @@ type Source interface {
 	Repos(ctx context.Context, limit int) ([]Card, error)
 
 	// Repo returns what is known of one repository: fault.NotFound if it does not live here,
-	// fault.Gone if its owner withdrew it.
+	// fault.Gone if its owner withdrew it, a *grasp.Refusal if the operator does not serve it.
 	Repo(ctx context.Context, repo grasp.Addr) (Page, error)
 }
 
@@ -107,9 +109,24 @@ var files embed.FS
 const Policy = "default-src 'none'; style-src 'self'; img-src 'self' data:; font-src 'self'; " +
 	"form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 
+// A Profile is what may change while the server runs.
+type Profile struct {
+	Name        string // of the server
+	Description string
+	Admission   string // who may publish, and the limits, in one sentence
+}
+
+// SetProfile changes what the pages say of the server, at once.
+func (w *Web) SetProfile(p Profile) {
+	c := w.cfg
+	c.Name, c.Description, c.Admission = p.Name, p.Description, p.Admission
+	w.site.Store(&c)
+}
+
 // Web renders pages. Make one with New.
 type Web struct {
 	cfg    Config
+	site   atomic.Pointer[Config] // with the Profile in force; replaced as a whole
 	src    Source
 	log    *slog.Logger
 	pages  map[string]*template.Template
@@ -124,6 +141,7 @@ func New(cfg Config, src Source, log *slog.Logger) *Web {
 		cfg.MaxRepos = 200
 	}
 	w := &Web{cfg: cfg, src: src, log: log, pages: map[string]*template.Template{}, assets: loadAssets()}
+	w.site.Store(&cfg)
 	w.css = "/static/style.css?v=" + w.assets["/static/style.css"].tag[1:13]
 	for _, name := range []string{"landing", "repository", "box", "missing"} {
 		w.pages[name] = template.Must(template.New("layout.html").Funcs(template.FuncMap{
@@ -157,7 +175,7 @@ func (w *Web) Landing(rw http.ResponseWriter, r *http.Request) {
 	}
 	// The same address answers NIP-11 and WebSockets: caches must keep them apart (N-021).
 	rw.Header().Set("Vary", "Accept")
-	w.render(rw, r, http.StatusOK, "landing", w.cfg.Name, landing{
+	w.render(rw, r, http.StatusOK, "landing", w.site.Load().Name, landing{
 		Cards: cards[:min(len(cards), w.cfg.MaxRepos)],
 		Full:  len(cards) >= w.cfg.MaxRepos,
 		Relay: relayURL(w.cfg.PublicURL),
@@ -177,9 +195,13 @@ type landing struct {
 // that would announce it.
 func (w *Web) Repository(rw http.ResponseWriter, r *http.Request, addr grasp.Addr) {
 	p, err := w.src.Repo(r.Context(), addr)
+	var no *grasp.Refusal
 	switch {
+	case errors.As(err, &no):
+		w.missing(rw, r, http.StatusNotFound, &addr, no.Text)
+		return
 	case fault.Is(err, fault.NotFound), fault.Is(err, fault.Gone):
-		w.missing(rw, r, fault.CodeOf(err).HTTP(), &addr)
+		w.missing(rw, r, fault.CodeOf(err).HTTP(), &addr, "")
 		return
 	case err != nil:
 		w.fail(rw, r, fault.Wrap("web: repository", err))
@@ -199,19 +221,20 @@ func (w *Web) Repository(rw http.ResponseWriter, r *http.Request, addr grasp.Add
 
 // NotFound serves every path that nothing else serves: 404, HTML.
 func (w *Web) NotFound(rw http.ResponseWriter, r *http.Request) {
-	w.missing(rw, r, http.StatusNotFound, nil)
+	w.missing(rw, r, http.StatusNotFound, nil, "")
 }
 
 type missing struct {
 	Repo  *grasp.Addr
 	Gone  bool
+	Why   string // the operator does not serve it, and says why
 	Clone string
 	Relay string
 	Base  string
 }
 
-func (w *Web) missing(rw http.ResponseWriter, r *http.Request, status int, repo *grasp.Addr) {
-	m := missing{Gone: status == http.StatusGone, Relay: relayURL(w.cfg.PublicURL), Base: w.cfg.PublicURL}
+func (w *Web) missing(rw http.ResponseWriter, r *http.Request, status int, repo *grasp.Addr, why string) {
+	m := missing{Gone: status == http.StatusGone, Why: why, Relay: relayURL(w.cfg.PublicURL), Base: w.cfg.PublicURL}
 	title := "not found"
 	if repo != nil {
 		m.Repo = repo
@@ -242,7 +265,7 @@ func (w *Web) fail(rw http.ResponseWriter, r *http.Request, err error) {
 func (w *Web) render(rw http.ResponseWriter, r *http.Request, status int, page, title string, body any) {
 	var b bytes.Buffer
 	_, host, _ := strings.Cut(w.cfg.PublicURL, "://")
-	err := w.pages[page].Execute(&b, layout{Site: w.cfg, Host: host, CSS: w.css, Title: title, Body: body})
+	err := w.pages[page].Execute(&b, layout{Site: *w.site.Load(), Host: host, CSS: w.css, Title: title, Body: body})
 	if err != nil {
 		w.fail(rw, r, fault.Wrap("web: render "+page, err))
 		return
