@@ -210,6 +210,15 @@ func (l *loader) check() {
 	pair("limits.waiting_per_key", "limits.waiting", int64(c.Limits.WaitingPerKey), int64(c.Limits.Waiting))
 	pair("limits.waiting_per_address", "limits.waiting", int64(c.Limits.WaitingPerAddress), int64(c.Limits.Waiting))
 	pair("limits.address_connections", "limits.connections", int64(c.Limits.AddressConns), int64(c.Limits.Connections))
+	pair("limits.filter_memory", "limits.filter_memory_total", c.Limits.FilterMemory, c.Limits.FilterMemoryTotal)
+	pair("limits.send_queue", "limits.send_queue_total", c.Limits.SendQueue, c.Limits.SendTotal)
+	pair("limits.neg_sessions", "limits.neg_sessions_total", int64(c.Limits.NegSessions), int64(c.Limits.NegSessionsTotal))
+	pair("limits.neg_records", "limits.neg_records_total", int64(c.Limits.NegRecords), int64(c.Limits.NegRecordsTotal))
+	if c.Limits.Ping >= c.Limits.SocketIdle {
+		l.fault(l.where("limits.ping", "limits.socket_idle"),
+			"limits.ping (%s) is not shorter than limits.socket_idle (%s), so quiet clients would be cut off before they are pinged; lower limits.ping or raise limits.socket_idle",
+			l.names["limits.ping"].get(), l.names["limits.socket_idle"].get())
+	}
 	if c.Admin.Listen != "" && c.Admin.Listen == c.Listen && !strings.HasSuffix(c.Listen, ":0") {
 		l.fault(l.where("admin.listen", "listen"), "admin.listen is the public listener; give it a port of its own")
 	}

@@ -115,7 +115,7 @@ func TestEverySettingHasOneNameEverywhere(t *testing.T) {
 		"listen": "127.0.0.1:9", "admin.listen": "127.0.0.1:8", "icon": "https://x.example/i.png",
 		"log.level": "debug", "log.format": "json", "data": "/srv/x", "search": "false",
 		"limits.address_connections": "99", "limits.waiting": "49999", "limits.waiting_per_key": "99", "limits.waiting_per_address": "999",
-		"relay.negentropy":  "false",
+		"relay.negentropy": "false", "limits.filter_memory_total": "129 MiB", "limits.send_queue_total": "129 MiB", "limits.neg_records_total": "2000001", "limits.neg_sessions": "3",
 		"limits.send_queue": "9 MiB", "limits.message": "5 MiB", "limits.max_pr_push": "255 MiB",
 	}
 	base := config.Default()
@@ -232,6 +232,8 @@ func TestFaultsNamePlaceAndRemedy(t *testing.T) {
 		{"domain nobody can call", "domain: 0.0.0.0:80\n", []string{"an address that nobody can call"}},
 		{"crossed limits", "limits:\n  max_push: 1 MiB\n", []string{
 			`gitroost.yaml:2: limits.max_pr_push (256 MiB) is larger than limits.max_push (1 MiB)`}},
+		{"pings that come too late", "limits:\n  ping: 3m\n", []string{
+			`gitroost.yaml:2: limits.ping (3m) is not shorter than limits.socket_idle (2m)`}},
 		{"control characters", "name: \"a\\u202eb\"\n", []string{"name contains the control character U+202E"}},
 		{"metrics in public", "listen: 127.0.0.1:5\nadmin.listen: 127.0.0.1:5\n", []string{"give it a port of its own"}},
 	} {
