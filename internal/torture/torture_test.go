@@ -10,6 +10,7 @@
 //	kill_test.go      kills; stop_test.go graceful stops
 //	memory_test.go    what a large push beside a large clone costs
 //	exec_test.go      which requests start no process
+//	flood_test.go     what the others feel of a flood; flooder_test.go who makes them
 //
 // It knows the program from outside only: its command line, its addresses, the files that it leaves
 // behind. The one exception is the ledger, which is read with its own code, from a copy, while the
@@ -38,10 +39,13 @@ var (
 	kills = flag.Int("kills", 15, "how often TestKills kills the server")
 	stops = flag.Int("stops", 4, "how often TestStops stops the server")
 	mib   = flag.Int("mib", 128, "how much TestMemory pushes and clones, in MiB")
+	flood = flag.Duration("flood", time.Second, "how long each flood of TestFlood lasts")
+	crush = flag.Int("crush", 2000, "how many repositories TestPurgatoryFlood announces")
 	seed  = flag.Int64("seed", 0, "the choices of a run; 0 takes new ones")
 )
 
 func TestMain(m *testing.M) {
+	beFlooder()
 	flag.Parse()
 	code := m.Run()
 	if program.dir != "" {

@@ -1,0 +1,289 @@
+package torture_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/fasthttp/websocket"
+	"github.com/nbd-wtf/go-nostr"
+
+	"github.com/gitroost/gitroost/grasp"
+)
+
+const (
+	floodMemory = 512 << 20 // that the server may have resident, whatever comes
+	floodDisk   = 256 << 20 // by which its data may grow, whatever comes
+	residents   = 3         // who visit meanwhile, each from a network of its own
+)
+
+// Floods come, each alone and then all together, from networks of their own, against a server with
+// its default limits. Whoever behaves well is refused nothing meanwhile, and the server's memory
+// and disk stay within their bounds (hardening §10; check 91, N-013). How long the others wait is
+// printed; docs/performance.md has the figures.
+func TestFlood(t *testing.T) {
+	r := newRun(t)
+	r.srv.args = []string{"--trusted-proxies=127.0.0.1", "--admin.listen=" + freeAddr(t), "--log.format=json", "--limits.new-repos=600"}
+	tm := r.newTeam(0)
+	r.srv.start()
+	git := r.visitor("git")
+	defer git.close()
+	if !tm.act(git, true) {
+		r.settleFaults("preparation")
+		t.Fatal("nothing was pushed")
+	}
+	a := tm.addr(tm.owners[0])
+	r.populate(a)
+	r.settleFaults("preparation")
+	disk := diskUse(r.srv.data)
+
+	calm := r.live(tm, git, a, 2**flood)
+	r.settleFaults("calm")
+	t.Logf("%-9s %s", "calm", calm)
+	for i, what := range append(allFloods(), "all") {
+		var ebbs []func() string
+		for j, each := range allFloods() {
+			if what == each || what == "all" {
+				ebbs = append(ebbs, r.flooder(each, a.Coordinate(), 10*(i+1)+j))
+			}
+		}
+		got := r.live(tm, git, a, *flood)
+		t.Logf("%-9s %s; the server has %d MiB", what, got.beside(calm), memory(t, r.srv.pid(), "VmRSS")>>20)
+		for _, ebb := range ebbs {
+			if did := ebb(); testing.Verbose() {
+				t.Logf("          %.400s", did)
+			}
+		}
+		r.settleFaults(what)
+	}
+	after := r.live(tm, git, a, *flood)
+	r.settleFaults("afterwards")
+	t.Logf("%-9s %s", "after", after.beside(calm))
+
+	peak, grown := memory(t, r.srv.pid(), "VmHWM"), diskUse(r.srv.data)-disk
+	t.Logf("at most %d MiB resident, %d MiB more on disk; limits met: %s", peak>>20, grown>>20, r.hits())
+	if peak > floodMemory {
+		t.Errorf("the server had %d MiB resident, at most %d are allowed", peak>>20, floodMemory>>20)
+	}
+	if grown > floodDisk {
+		t.Errorf("the data grew by %d MiB, at most %d are allowed", grown>>20, floodDisk>>20)
+	}
+	if errs, _ := r.srv.errorsSince(0); len(errs) > 0 {
+		t.Errorf("%d errors in the log, the first: %s", len(errs), errs[0])
+	}
+}
+
+// populate gives the floods something to ask for.
+func (r *run) populate(a grasp.Addr) {
+	dave := r.person("dave")
+	now := time.Now().Unix()
+	each(4, []int{0, 1, 2, 3, 4, 5, 6, 7, 8, 9}, func(n int) {
+		v := r.visitor(fmt.Sprint("populate", n))
+		defer v.close()
+		for i := range 100 {
+			v.publish(&record{ev: dave.sign(kindIssue, now-int64(i), strings.Repeat("It does not work. ", 100),
+				nostr.Tag{"a", a.Coordinate()}, nostr.Tag{"t", "bug"}, nostr.Tag{"nonce", fmt.Sprint(n, i)})})
+		}
+	})
+}
+
+// feelings are how long well-behaved visitors waited for each sort of thing.
+type feelings map[string][]time.Duration
+
+// at returns the p-th percentile of a sort.
+func (f feelings) at(sort string, p int) time.Duration {
+	all := slices.Sorted(slices.Values(f[sort]))
+	if len(all) == 0 {
+		return 0
+	}
+	return all[min(len(all)-1, len(all)*p/100)]
+}
+
+var sorts = []string{"event", "request", "push", "clone"}
+
+// String prints median, 99th percentile and number of each sort.
+func (f feelings) String() string { return f.beside(nil) }
+
+// beside prints the same, with how often the 99th percentile of calm it is.
+func (f feelings) beside(calm feelings) string {
+	var out []string
+	for _, s := range sorts {
+		text := fmt.Sprintf("%s %.1f/%.1f ms (%d)", s, ms(f.at(s, 50)), ms(f.at(s, 99)), len(f[s]))
+		if calm != nil && calm.at(s, 99) > 0 {
+			text += fmt.Sprintf(" ×%.1f", float64(f.at(s, 99))/float64(calm.at(s, 99)))
+		}
+		out = append(out, text)
+	}
+	return strings.Join(out, ", ")
+}
+
+func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+
+// live lets well-behaved visitors go about their work for a while. What they are refused is a fault.
+func (r *run) live(tm *team, git *visitor, a grasp.Addr, during time.Duration) feelings {
+	ctx, cancel := context.WithTimeout(context.Background(), during)
+	defer cancel()
+	all := feelings{}
+	var mu sync.Mutex
+	felt := func(sort string, began time.Time) {
+		mu.Lock()
+		defer mu.Unlock()
+		all[sort] = append(all[sort], time.Since(began))
+	}
+	var wg sync.WaitGroup
+	for i := range residents {
+		wg.Go(func() { r.reside(ctx, i, a, during, felt) })
+	}
+	wg.Go(func() {
+		for ctx.Err() == nil {
+			began := time.Now()
+			if !tm.act(git, true) {
+				return
+			}
+			felt("push", began)
+		}
+	})
+	wg.Go(func() {
+		for ctx.Err() == nil {
+			began := time.Now()
+			r.cloneOf(r.srv.repo(a))
+			felt("clone", began)
+		}
+	})
+	wg.Wait()
+	return all
+}
+
+func (r *run) cloneOf(url string) {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	dir, err := os.MkdirTemp(r.dir, "clone-")
+	if err != nil {
+		r.fault("%v", err)
+		return
+	}
+	defer os.RemoveAll(dir)
+	if out, err := git(ctx, dir, nil, "-c", "http.extraHeader=X-Forwarded-For: 192.0.2.77", "clone", "-q", "--bare", url, filepath.Join(dir, "c")); err != nil {
+		r.fault("clone: %v\n%s", err, out)
+	}
+	if resp, err := httpClient.Get(r.srv.url() + "/health"); err != nil || resp.StatusCode != http.StatusOK {
+		r.fault("health: %v %v", resp, err)
+	} else {
+		resp.Body.Close()
+	}
+}
+
+// reside is one visitor: it publishes what is related and looks whether it is there, no faster than
+// anybody is promised (N-013).
+func (r *run) reside(ctx context.Context, n int, a grasp.Addr, during time.Duration, felt func(string, time.Time)) {
+	ws, err := dialFrom(context.Background(), r.srv.addr, fmt.Sprintf("198.51.%d.1", n), 0)
+	if err != nil {
+		r.fault("a visitor is not let in: %v", err)
+		return
+	}
+	defer ws.Close()
+	carol := r.person(fmt.Sprint("resident", n))
+	pace := min(10, 100/during.Seconds()+1.5) // events per second
+	tick := time.NewTicker(25 * time.Millisecond)
+	defer tick.Stop()
+	owed, seen := 0.0, strings.Repeat("0", 64)
+	for i := 0; ; i++ {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if owed += pace / 40; owed >= 1 {
+			owed--
+			ev := carol.sign(kindIssue, time.Now().Unix(), fmt.Sprintf("It does not work, for the %dth time.", i),
+				nostr.Tag{"a", a.Coordinate()}, nostr.Tag{"nonce", fmt.Sprint(time.Now().UnixNano())})
+			began := time.Now()
+			if !r.talk(ws, []any{"EVENT", ev}, `["OK","`+ev.ID+`",true,""]`) {
+				return
+			}
+			felt("event", began)
+			seen = ev.ID
+		}
+		began := time.Now()
+		if !r.talk(ws, []any{"REQ", "r", nostr.Filter{IDs: []string{seen}}}, `["EOSE","r"]`) {
+			return
+		}
+		felt("request", began)
+	}
+}
+
+// talk sends one message and waits for its answer. Any other end is a fault.
+func (r *run) talk(ws *websocket.Conn, msg []any, want string) bool {
+	b, err := json.Marshal(msg)
+	if err == nil {
+		err = text(ws, b)
+	}
+	if err != nil {
+		r.fault("a visitor was cut off: %v", err)
+		return false
+	}
+	ws.SetReadDeadline(time.Now().Add(patience))
+	for {
+		_, got, err := ws.ReadMessage()
+		switch {
+		case err != nil:
+			r.fault("a visitor was cut off, or not answered: %v", err)
+			return false
+		case string(got) == want:
+			return true
+		case !bytes.HasPrefix(got, []byte(`["EVENT"`)):
+			r.fault("a visitor wants %s and is told %s", want, got)
+			return false
+		}
+	}
+}
+
+// hits returns which limits were met, and how often.
+func (r *run) hits() string {
+	return strings.Join(r.metrics("gitroost_limit_hits_total"), " ")
+}
+
+func diskUse(dir string) (n int64) {
+	filepath.WalkDir(dir, func(_ string, e fs.DirEntry, err error) error {
+		if err == nil && e.Type().IsRegular() {
+			if info, err := e.Info(); err == nil {
+				n += info.Size()
+			}
+		}
+		return nil
+	})
+	return n
+}
+
+// metrics returns the series of a metric that are not zero.
+func (r *run) metrics(name string) (out []string) {
+	for _, arg := range r.srv.args {
+		addr, ok := strings.CutPrefix(arg, "--admin.listen=")
+		if !ok {
+			continue
+		}
+		resp, err := httpClient.Get("http://" + addr + "/metrics")
+		if err != nil {
+			return []string{err.Error()}
+		}
+		defer resp.Body.Close()
+		var b bytes.Buffer
+		b.ReadFrom(resp.Body)
+		for line := range strings.Lines(b.String()) {
+			if rest, ok := strings.CutPrefix(line, name+`{name="`); ok && !strings.HasSuffix(line, " 0\n") {
+				out = append(out, strings.Replace(strings.TrimSpace(rest), `"}`, "", 1))
+			}
+		}
+	}
+	return out
+}
