@@ -111,7 +111,7 @@ func relayLimits(l *RelayLimits) []Setting {
 		duration(&l.QueryWait, "limits.query_wait", "10s", 100*time.Millisecond, time.Hour,
 			"How long a REQ or COUNT may wait for its turn before it is told to try later."),
 		count(&l.Queries, "limits.queries", "0", 0, 10000,
-			"Queries that run at once. 0 is four for each core, at least 8. Networks that had more than limits.address_work get half of them."),
+			"Queries that run at once. 0 is two for each core, at least 4. Networks that had more than limits.address_work get a quarter of them."),
 		count(&l.Verifiers, "limits.verifiers", "0", 0, 10000,
 			"Signatures that are checked at once. 0 is one for each core."),
 		duration(&l.ReceiveTime, "limits.receive_time", "60s", time.Second, time.Hour,

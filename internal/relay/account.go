@@ -20,7 +20,7 @@ const (
 	// before that.
 	accountKept = 10 * time.Minute
 
-	workBurst = 8                // an account may work this many seconds' worth ahead
+	workBurst = 2                // an account may work this many seconds' worth ahead
 	longNap   = 10 * time.Second // the longest wait for one read
 	frameCost = 64               // bytes that a read costs beside its own: fragments and pings are no gift
 	wordCost  = 512              // the same for a message

@@ -110,7 +110,7 @@ type Config struct {
 
 	// WorkPerSecond is the time that may be spent in a second, in the long run and on average, for
 	// verifying and querying for one Prefix (or, where there is none, one connection). Who has had more
-	// is served after the others. Default 250 ms; eight times that may be used ahead.
+	// is served after the others. Default 250 ms; twice that may be used ahead.
 	WorkPerSecond time.Duration
 
 	AuthTime time.Duration // by which an AUTH event may be older or newer than our clock; default 10 min
@@ -119,7 +119,7 @@ type Config struct {
 	QueryTime   time.Duration // in which a REQ or COUNT must be answered; default 2 s
 	QuerySlice  time.Duration // after which a query makes room for others that wait; default 50 ms
 	QueryWait   time.Duration // for its turn; default 10 s
-	MaxQueries  int           // running at once; default 4 per core, at least 8
+	MaxQueries  int           // running at once; default Queries(). The Reader must answer so many, and two for NIP-77, beside all else
 	MaxSearches int           // those with a search, beside MaxQueries; default one per core, at least 2
 	Verifiers   int           // signatures verified at once; default one per core
 	ReceiveTime time.Duration // in which the Desk must answer; default 60 s
@@ -133,6 +133,9 @@ type Config struct {
 	MessageTime time.Duration // in which one message must have come in whole; default 2 min
 	WriteTime   time.Duration // in which one message must have gone out; default 1 min
 }
+
+// Queries is how many queries run at once by default: two per core, at least 4.
+func Queries() int { return max(4, 2*runtime.GOMAXPROCS(0)) }
 
 func positive[T int | int64 | time.Duration](v *T, preset T) {
 	if *v <= 0 {
@@ -203,7 +206,7 @@ func (c Config) withDefaults() Config {
 	positive(&c.NegIdle, time.Minute)
 	positive(&c.BadSignatures, 10)
 	positive(&c.QueryTime, 2*time.Second)
-	positive(&c.MaxQueries, max(8, 4*runtime.GOMAXPROCS(0)))
+	positive(&c.MaxQueries, Queries())
 	positive(&c.MaxSearches, max(2, runtime.GOMAXPROCS(0)))
 	positive(&c.Verifiers, runtime.GOMAXPROCS(0))
 	positive(&c.ReceiveTime, time.Minute)

@@ -197,6 +197,12 @@ func (h *house) dial() *client {
 	if err != nil {
 		h.t.Fatal(err)
 	}
+	return h.listen(ws)
+}
+
+// listen reads what comes on a connection.
+func (h *house) listen(ws *websocket.Conn) *client {
+	h.t.Helper()
 	c := &client{t: h.t, ws: ws, in: make(chan []any, 10_000)}
 	go func() {
 		defer close(c.in)

@@ -9,7 +9,7 @@ import (
 
 // turns decides who works next where only so many can work at a time. Accounts take turns, however
 // many connections of each wait; those that had more than their share come after all others and
-// never have more than half of the places. So nobody can fill the line before somebody else
+// never have more than a quarter of the places. So nobody can fill the line before somebody else
 // (hardening §10).
 type turns struct {
 	most  int // places
@@ -48,7 +48,7 @@ type turn struct {
 }
 
 func newTurns(most int, now func() time.Time, hit func()) *turns {
-	t := &turns{most: most, heavy: max(1, most/2), each: max(1, (most+1)/2), now: now, hit: hit, by: make(map[*account]int)}
+	t := &turns{most: most, heavy: max(1, most/4), each: max(1, (most+1)/2), now: now, hit: hit, by: make(map[*account]int)}
 	for i := range t.lines {
 		t.lines[i].of = make(map[*account]*list.Element)
 	}

@@ -1,8 +1,10 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"runtime"
 	"strings"
 	"sync/atomic"
 
@@ -13,6 +15,12 @@ import (
 	"github.com/gitroost/gitroost/internal/config"
 	"github.com/gitroost/gitroost/internal/relay"
 )
+
+// readers is how many readers the store needs so that the relay's queries, however slow, leave some
+// to the desk, the pages and the health check: two are for NIP-77.
+func readers(cfg config.Config) int {
+	return cmp.Or(cfg.Limits.Queries, relay.Queries()) + 2 + max(4, runtime.GOMAXPROCS(0))
+}
 
 // withLimits puts the operator's limits into what the relay is told.
 func withLimits(cfg config.Config, c relay.Config) relay.Config {

@@ -110,7 +110,7 @@ func (s *Server) openData(ctx context.Context) error {
 		return err
 	}
 	s.store, err = store.Open(ctx, filepath.Join(s.cfg.Data, "gitroost.db"), store.Config{
-		Now: s.now, MaxLimit: s.cfg.Limits.QueryResults, Log: s.log.With("room", "store"),
+		Now: s.now, MaxLimit: s.cfg.Limits.QueryResults, Readers: readers(s.cfg), Log: s.log.With("room", "store"),
 	})
 	if err != nil {
 		return fault.Wrap("server: open the database", err)

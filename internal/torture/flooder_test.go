@@ -35,6 +35,7 @@ type flooder struct {
 	a     string   // coordinate of a repository that is served
 	nets  []string // that it comes from
 	rnd   *rand.Rand
+	scale int    // percent of the whole flood
 	ready func() // to be called when the flood has risen
 
 	mu   sync.Mutex
@@ -61,13 +62,13 @@ const flooderEnv = "GITROOST_FLOODER"
 // beFlooder makes this process a flooder if it was started as one, until its input ends.
 func beFlooder() {
 	var what, addr, coordinate string
-	var first int
-	if n, _ := fmt.Sscan(os.Getenv(flooderEnv), &what, &addr, &coordinate, &first); n != 4 {
+	var first, scale int
+	if n, _ := fmt.Sscan(os.Getenv(flooderEnv), &what, &addr, &coordinate, &first, &scale); n != 5 {
 		return
 	}
 	runtime.GOMAXPROCS(1)
 	flood := floods[what]
-	f := &flooder{addr: addr, a: coordinate, rnd: rand.New(rand.NewPCG(uint64(first), 1)), said: map[string]int{}}
+	f := &flooder{addr: addr, a: coordinate, scale: scale, rnd: rand.New(rand.NewPCG(uint64(first), 1)), said: map[string]int{}}
 	f.ready = sync.OnceFunc(func() { fmt.Println("ready") })
 	for i := range flood.nets {
 		f.nets = append(f.nets, fmt.Sprintf("10.%d.%d.7", first, i))
@@ -86,7 +87,7 @@ func beFlooder() {
 }
 
 // flooder starts a flooder and waits until the flood has risen. ebb ends it and returns what it did.
-func (r *run) flooder(what, coordinate string, first int) (ebb func() string) {
+func (r *run) flooder(what, coordinate string, first, scale int) (ebb func() string) {
 	r.t.Helper()
 	exe, err := os.Executable()
 	if err != nil {
@@ -97,7 +98,7 @@ func (r *run) flooder(what, coordinate string, first int) (ebb func() string) {
 		words = []string{nice, "-n", "19", exe}
 	}
 	cmd := exec.Command(words[0], words[1:]...)
-	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%s %s %s %d", flooderEnv, what, r.srv.addr, coordinate, first))
+	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%s %s %s %d %d", flooderEnv, what, r.srv.addr, coordinate, first, scale))
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	var errs bytes.Buffer
 	cmd.Stderr = &errs
@@ -151,8 +152,12 @@ func dialFrom(ctx context.Context, addr, from string, buffer int) (*websocket.Co
 	return ws, err
 }
 
+// part is the part of n that is wanted of the whole flood.
+func (f *flooder) part(n int) int { return max(1, n*f.scale/100) }
+
 // each connects from every network again and again, width connections at a time, until ctx ends.
 func (f *flooder) each(ctx context.Context, width, buffer int, talk func(ws *websocket.Conn, rnd *rand.Rand) error) {
+	width = f.part(width)
 	for i, from := range f.nets {
 		for j := range width {
 			rnd := rand.New(rand.NewPCG(uint64(i), uint64(j)))
@@ -215,7 +220,7 @@ func text(ws *websocket.Conn, b []byte) error { return ws.WriteMessage(websocket
 // forge sends events whose id is right and whose signature is not, 10,000 a second.
 func (f *flooder) forge(ctx context.Context) {
 	const each = 4
-	rate := 10_000 / len(f.nets) / each
+	rate := f.part(10_000) / len(f.nets) / f.part(each)
 	f.each(ctx, each, 0, func(ws *websocket.Conn, rnd *rand.Rand) error {
 		go f.hear(ws)
 		ev := &nostr.Event{Kind: kindIssue, PubKey: strings.Repeat("79be667e", 8), CreatedAt: nostr.Now(), Tags: nostr.Tags{{"a", f.a}}}
@@ -236,7 +241,7 @@ func (f *flooder) forge(ctx context.Context) {
 func (f *flooder) announce(ctx context.Context) {
 	f.each(ctx, 1, 0, func(ws *websocket.Conn, rnd *rand.Rand) error {
 		go f.hear(ws)
-		return paced(10, func() error {
+		return paced(3, func() error {
 			ev := f.announcement(rnd)
 			b, _ := json.Marshal([]any{"EVENT", ev})
 			f.say("announced")
@@ -272,7 +277,7 @@ func (f *flooder) listen(ctx context.Context) {
 				}
 				switch {
 				case bytes.HasPrefix(b, []byte(`["EOSE"`)):
-					if open.Add(1) == conns*subs*9/10 {
+					if open.Add(1) == int64(f.part(conns*subs)*9/10) {
 						f.ready()
 					}
 					f.say("subscribed")

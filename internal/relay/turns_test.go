@@ -1,0 +1,288 @@
+package relay
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"runtime"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+)
+
+func testAccount(prefix string, change func(*Config)) *account {
+	cfg := Config{Now: func() time.Time { return timeline{}.at(0) }}
+	if change != nil {
+		change(&cfg)
+	}
+	cfg = cfg.withDefaults()
+	return newAccount(&cfg, prefix)
+}
+
+// A hundred connections of one network get one turn for each that another gets, whatever was first
+// (hardening §10, bad-signature flood).
+func TestTurnsGoRound(t *testing.T) {
+	now := func() time.Time { return timeline{}.at(0) }
+	g := newTurns(1, now, func() {})
+	crowd, single := testAccount("crowd", nil), testAccount("single", nil)
+	held, err := g.take(context.Background(), single)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var mu sync.Mutex
+	var order []string
+	var wg sync.WaitGroup
+	queue := func(a *account, n int) {
+		for range n {
+			wg.Go(func() {
+				w, err := g.take(context.Background(), a)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				mu.Lock()
+				order = append(order, a.prefix)
+				mu.Unlock()
+				w.done()
+			})
+		}
+	}
+	waiting := func(n int) {
+		for {
+			g.mu.Lock()
+			got := 0
+			for e := g.lines[0].order.Front(); e != nil; e = e.Next() {
+				got += e.Value.(*queueOf).waiters.Len()
+			}
+			g.mu.Unlock()
+			if got == n {
+				return
+			}
+			runtime.Gosched()
+		}
+	}
+	queue(crowd, 100)
+	waiting(100)
+	queue(single, 3)
+	waiting(103)
+	held.done()
+	wg.Wait()
+	var at []int
+	for i, who := range order {
+		if who == "single" {
+			at = append(at, i)
+		}
+	}
+	if len(order) != 103 || len(at) != 3 || at[2] > 5 {
+		t.Errorf("of %d turns, those of the single one were %v", len(order), at)
+	}
+	if g.busy != 0 || len(g.by) != 0 || len(g.lines[0].of) != 0 {
+		t.Errorf("%d places, %d accounts, %d queues are left", g.busy, len(g.by), len(g.lines[0].of))
+	}
+}
+
+// Who had more than a share leaves three quarters of the places to the others, and is not forgotten
+// when nobody else wants them.
+func TestTurnsOfTheHeavy(t *testing.T) {
+	behind := 0
+	g := newTurns(4, func() time.Time { return timeline{}.at(0) }, func() { behind++ })
+	heavy := [2]*account{testAccount("one", nil), testAccount("two", nil)}
+	for _, a := range heavy {
+		a.worked(time.Hour)
+	}
+	first, err := g.take(context.Background(), heavy[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	late, cancel := context.WithCancel(context.Background())
+	cancel()
+	if _, err := g.take(late, heavy[1]); err == nil {
+		t.Error("two heavy ones work at a time, of four places")
+	}
+	var light []*turn
+	for i := range 3 {
+		w, err := g.take(context.Background(), testAccount(fmt.Sprint(i), nil))
+		if err != nil {
+			t.Fatal(err)
+		}
+		light = append(light, w)
+	}
+	if _, err := g.take(late, testAccount("more", nil)); err == nil {
+		t.Error("five work at a time, of four places")
+	}
+	first.done()
+	second, err := g.take(context.Background(), heavy[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, w := range append(light, second) {
+		w.done()
+	}
+	if g.busy != 0 || g.busyHeavy != 0 || len(g.by) != 0 {
+		t.Errorf("%d, %d places and %d accounts are left", g.busy, g.busyHeavy, len(g.by))
+	}
+	if behind != 3 {
+		t.Errorf("%d stood behind, want 3", behind)
+	}
+}
+
+// Whatever comes and goes, no more work than may, and nothing is left behind.
+func TestTurnsProperty(t *testing.T) {
+	g := newTurns(3, time.Now, func() {})
+	var accounts []*account
+	for i := range 5 {
+		accounts = append(accounts, testAccount(fmt.Sprint(i), nil))
+	}
+	accounts[4].worked(time.Hour)
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	working, most := 0, 0
+	for n := range 200 {
+		wg.Go(func() {
+			rnd := rand.New(rand.NewPCG(1, uint64(n)))
+			for range 20 {
+				ctx, cancel := context.WithCancel(context.Background())
+				if rnd.IntN(3) == 0 {
+					go cancel()
+				}
+				w, err := g.take(ctx, accounts[rnd.IntN(len(accounts))])
+				cancel()
+				if err != nil {
+					continue
+				}
+				mu.Lock()
+				working++
+				most = max(most, working)
+				mu.Unlock()
+				if rnd.IntN(2) == 0 {
+					g.contended()
+				}
+				mu.Lock()
+				working--
+				mu.Unlock()
+				w.done()
+			}
+		})
+	}
+	wg.Wait()
+	if most > 3 {
+		t.Errorf("%d worked at a time", most)
+	}
+	left := slices.ContainsFunc(g.lines[:], func(l line) bool { return l.order.Len()+len(l.of) > 0 })
+	if g.busy != 0 || g.busyHeavy != 0 || len(g.by) != 0 || left {
+		t.Errorf("left behind: %d, %d, %d, %v", g.busy, g.busyHeavy, len(g.by), left)
+	}
+}
+
+// The table of networks is bounded, whoever comes, and an account is not renewed by leaving.
+func TestAccountsAreBounded(t *testing.T) {
+	at := int64(0)
+	cfg := Config{Now: func() time.Time { return timeline{}.at(at) }, PrefixEventBurst: 2, PrefixEventsPerMinute: 1}.withDefaults()
+	table := accounts{cfg: &cfg, by: make(map[string]*account)}
+	visit := func(prefix string) *account {
+		a := table.enter(prefix)
+		table.leave(a)
+		return a
+	}
+	mallory := visit("mallory")
+	if !mallory.spend(&mallory.events) || !mallory.spend(&mallory.events) || mallory.spend(&mallory.events) {
+		t.Fatal("want two events")
+	}
+	if again := visit("mallory"); again.spend(&again.events) {
+		t.Error("who comes again gets a new budget")
+	}
+	stays := table.enter("stays")
+	for i := range 2 * maxAccounts {
+		visit(fmt.Sprint(i))
+	}
+	if n := len(table.by); n != maxAccounts+1 || table.idle.Len() != maxAccounts {
+		t.Errorf("%d accounts, %d of them idle", n, table.idle.Len())
+	}
+	if table.by["stays"] != stays {
+		t.Error("an account with a connection was forgotten")
+	}
+	at += int64(accountKept / time.Second)
+	visit("last")
+	if n := len(table.by); n != 2 {
+		t.Errorf("%d accounts after a while, want 2", n)
+	}
+	if free := table.enter(""); len(table.by) != 2 || table.enter("") == free {
+		t.Error("those without a network share an account")
+	}
+}
+
+// Whoever sends too fast is slowed down, by as long as it takes.
+func TestBytesAreOwed(t *testing.T) {
+	p := newTokens(1000, 5000)
+	now := timeline{}
+	for _, c := range []struct {
+		at   int64
+		n    float64
+		want time.Duration
+	}{{0, 5000, 0}, {0, 500, 500 * time.Millisecond}, {0, 1000, 1500 * time.Millisecond}, {1, 0, 500 * time.Millisecond}, {10, 0, 0}, {10, 5000, 0}, {10, 1, time.Millisecond}} {
+		if got := p.owe(now.at(c.at), c.n); got != c.want {
+			t.Errorf("%v more at %d: wait %v, want %v", c.n, c.at, got, c.want)
+		}
+	}
+	if p.paid(now.at(10)) || !p.paid(now.at(11)) {
+		t.Error("paid at the wrong time")
+	}
+}
+
+// All queues together are bounded, one network's are, and every client has a little.
+func TestQueuesAreBoundedTogether(t *testing.T) {
+	all := &pool{most: 1 << 20}
+	one := testAccount("one", nil)
+	message := item{head: make([]byte, 10_000)}
+	fill := func(q *queue) (limit, int) {
+		for n := 0; ; n++ {
+			if why := q.put(message); why != noLimit {
+				return why, n
+			}
+		}
+	}
+	a := newQueue(10<<20, 1000, all, one)
+	if why, n := fill(a); why != hitAllQueues || n < 20 || n > 27 {
+		t.Errorf("the first of a network: %v after %d", limitNames[why], n)
+	}
+	b := newQueue(10<<20, 1000, all, one)
+	if why, n := fill(b); why != hitAllQueues || n != 6 {
+		t.Errorf("the second of a network: %v after %d", limitNames[why], n)
+	}
+	if !b.busy() {
+		t.Error("there seems to be room")
+	}
+	for last := 0; ; { // it is emptied, and takes answers again
+		it, ok := b.take(last)
+		if !ok {
+			break
+		}
+		last = it.size()
+	}
+	if b.busy() {
+		t.Error("an empty queue takes no answers")
+	}
+	if why, n := fill(newQueue(10<<20, 1000, all, testAccount("", nil))); why != hitAllQueues || n < 60 {
+		t.Errorf("one without a network: %v after %d", limitNames[why], n)
+	}
+	a.discard()
+	a.take(1234) // the one on its way counts no more
+	if one.queued.Load() != 0 {
+		t.Errorf("%d bytes are left", one.queued.Load())
+	}
+	small := newQueue(20_000, 1000, all, testAccount("three", nil))
+	if why, _ := fill(small); why != hitQueue {
+		t.Errorf("one queue: %v", limitNames[why])
+	}
+}
+
+func TestLimitNames(t *testing.T) {
+	seen := map[string]bool{}
+	for l := noLimit + 1; l < limits; l++ {
+		if limitNames[l] == "" || seen[limitNames[l]] {
+			t.Errorf("limit %d is called %q", l, limitNames[l])
+		}
+		seen[limitNames[l]] = true
+	}
+}
