@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"log/slog"
+	"os"
+	"runtime/debug"
 
 	"github.com/gitroost/gitroost/internal/config"
 	"github.com/gitroost/gitroost/internal/server"
@@ -19,6 +21,9 @@ type house interface {
 type builder func(ctx context.Context, cfg config.Config, log *slog.Logger) (house, error)
 
 func newHouse(ctx context.Context, cfg config.Config, log *slog.Logger) (house, error) {
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(cfg.Limits.Memory)
+	}
 	s, err := server.New(ctx, cfg, log)
 	if err != nil {
 		return nil, err

@@ -12,9 +12,14 @@ type Relay struct {
 	Compression bool // permessage-deflate
 }
 
+// memoryFloor is less than any server needs.
+const memoryFloor = 32 << 20
+
 // RelayLimits bound what visitors may ask of the relay: one connection, one network, and all
 // together.
 type RelayLimits struct {
+	Memory int64 // bytes that the collector aims at
+
 	EventTags int           // of one event
 	Future    time.Duration // by which created_at may be ahead
 	Uploads   int64         // bytes of large messages on their way in, in all
@@ -64,11 +69,13 @@ type RelayLimits struct {
 // relayLimits are rows of the table, put among the other limits.
 func relayLimits(l *RelayLimits) []Setting {
 	return []Setting{
+		size(&l.Memory, "limits.memory", "320 MiB", memoryFloor, 1<<40,
+			"How much memory the server tries to get along with, git not counted: from here on garbage is collected more often. It is no hard bound; those are the other limits. GOMEMLIMIT in the environment beats it."),
 		count(&l.EventTags, "limits.event_tags", "20000", 100, 1000000,
 			"Tags of one event, and items of one tag. A state has one tag for each ref."),
 		duration(&l.Future, "limits.future", "15m", time.Second, day,
 			"How far created_at may lie ahead of the server's clock."),
-		size(&l.Uploads, "limits.uploads", "64 MiB", 64<<10, 64<<30,
+		size(&l.Uploads, "limits.uploads", "32 MiB", 64<<10, 64<<30,
 			"Memory for messages over 64 KiB that are on their way in, in all. One network gets a quarter; who finds no room waits, then is told so."),
 		count(&l.SubID, "limits.subscription_id", "250", 64, 1000,
 			"Characters of a subscription id."),
@@ -119,7 +126,7 @@ func relayLimits(l *RelayLimits) []Setting {
 
 		count(&l.SendMessages, "limits.send_messages", "16384", 16, 10000000,
 			"Messages that may wait for one slow reader before its connection is closed."),
-		size(&l.SendTotal, "limits.send_queue_total", "128 MiB", 64<<10, 64<<30,
+		size(&l.SendTotal, "limits.send_queue_total", "64 MiB", 64<<10, 64<<30,
 			"How much may wait for all readers together. One network gets a quarter; 64 KiB may wait for each reader however full it is."),
 		count(&l.ControlFrames, "limits.control_frames", "10", 1, 100000,
 			"Pings and pongs of one WebSocket in a second."),

@@ -57,7 +57,7 @@ type Config struct {
 	MaxStateEvent int // bytes of an event of kind 30618 as sent; default 1 MiB
 	MaxEvent      int // bytes of any other event as sent; default 256 KiB
 	MaxTags       int // tags of an event; default 20,000
-	MaxUploads    int // bytes of messages over 64 KiB that may be on their way in at once, in all; default 64 MiB. One Prefix gets a quarter
+	MaxUploads    int // bytes of messages over 64 KiB that may be on their way in at once, in all; default 32 MiB. One Prefix gets a quarter
 
 	// PrefixBytesPerSecond refills what PrefixByteBurst bounds: bytes of one Prefix, as they come over
 	// the wire. Who sends more is read more slowly, and refused nothing. Defaults 4 MiB and 64 MiB.
@@ -126,7 +126,7 @@ type Config struct {
 
 	QueueBytes  int           // unsent bytes per client beside one largest event; default 1 MiB
 	QueueLength int           // unsent messages per client; default 16,384
-	MaxQueued   int64         // unsent bytes in all; default 128 MiB. One Prefix gets a quarter, each client 64 KiB at least
+	MaxQueued   int64         // unsent bytes in all; default 64 MiB. One Prefix gets a quarter, each client 64 KiB at least
 	Controls    int           // pings and pongs of one client per second; default 10
 	PingEvery   time.Duration // default 30 s
 	Idle        time.Duration // without a byte from the client; default 95 s, three pings (N-001)
@@ -165,7 +165,7 @@ func (c Config) withDefaults() Config {
 	positive(&c.MaxStateEvent, 1<<20)
 	positive(&c.MaxEvent, 256<<10)
 	positive(&c.MaxTags, 20_000)
-	positive(&c.MaxUploads, 64<<20)
+	positive(&c.MaxUploads, 32<<20)
 	positive(&c.PrefixConnectsPerMinute, 600)
 	positive(&c.PrefixBytesPerSecond, 4<<20)
 	positive(&c.PrefixByteBurst, 64<<20)
@@ -180,7 +180,7 @@ func (c Config) withDefaults() Config {
 	positive(&c.AuthKeys, 16)
 	positive(&c.QuerySlice, 50*time.Millisecond)
 	positive(&c.QueryWait, 10*time.Second)
-	positive(&c.MaxQueued, 128<<20)
+	positive(&c.MaxQueued, 64<<20)
 	positive(&c.Controls, 10)
 	c.MaxUploads = max(c.MaxUploads, c.MaxMessage)
 	positive(&c.MaxSubscriptions, 200)

@@ -269,7 +269,13 @@ func (s *session) readOne(body io.Reader, chunk []byte, progress func()) (in inc
 		case in.tooLarge || in.busy:
 			thrown += n
 		case b.Len()+n > most:
+			// No answer needs more than its beginning, and others need the memory.
 			in.tooLarge = true
+			kept := strings.Clone(b.String()[:min(b.Len(), smallMessage)])
+			b.Reset()
+			b.WriteString(kept)
+			s.giveUpload(in.upload)
+			in.upload, thrown = 0, thrown+n
 		case b.Len()+n > smallMessage && in.upload == 0:
 			if in.upload = s.reserve(int64(most)); in.upload == 0 {
 				in.busy = true
@@ -278,6 +284,9 @@ func (s *session) readOne(body io.Reader, chunk []byte, progress func()) (in inc
 			b.Write(chunk[:n])
 			chunk = make([]byte, 32<<10)
 		default:
+			if b.Cap()-b.Len() < n {
+				b.Grow(max(n, b.Cap())) // twice as much, so that little is copied
+			}
 			b.Write(chunk[:n])
 		}
 		if err != nil && err != io.EOF {
