@@ -17,9 +17,9 @@ import (
 )
 
 // readers is how many readers the store needs so that the relay's queries, however slow, leave some
-// to the desk, the pages and the health check: two are for NIP-77.
+// to the desk, the pages and the health check: two are for NIP-77, some for searches.
 func readers(cfg config.Config) int {
-	return cmp.Or(cfg.Limits.Queries, relay.Queries()) + 2 + max(4, runtime.GOMAXPROCS(0))
+	return cmp.Or(cfg.Limits.Queries, relay.Queries()) + max(2, runtime.GOMAXPROCS(0)) + 2 + max(4, runtime.GOMAXPROCS(0))
 }
 
 // withLimits puts the operator's limits into what the relay is told.
