@@ -15,8 +15,9 @@ MIB ?= 1024
 BENCH ?= .
 ROUNDS ?= 5
 DOC ?=
+GITBENCH ?=
 
-.PHONY: help run build test test-browser check bench bench-relay torture fuzz setup clean
+.PHONY: help run build test test-browser check bench bench-relay bench-git bench-quick torture fuzz setup clean
 
 help: ## print this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,9 +51,18 @@ check: setup ## formatting, vet, staticcheck, known vulnerabilities, import rule
 bench: setup ## measure; BENCH=<regexp> chooses
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem ./...
 	$(MAKE) --no-print-directory bench-relay
+	$(MAKE) --no-print-directory bench-git
 
 bench-relay: setup ## the relay beside khatru, in ten minutes; DOC=1 writes docs/performance.md
 	@cd testdata/bench && $(GO) run ./relay -root ../.. -rounds $(ROUNDS) -json ../../relay-bench.json $(if $(DOC),-doc ../../docs/performance.md)
+
+bench-git: setup ## serving git beside nginx, git daemon and others, in twenty minutes; DOC=1 writes docs/performance.md
+	@./.ci/setup-bench
+	@cd testdata/bench && $(GO) run ./git -json ../../git-bench.json $(if $(DOC),-docs ../../docs) $(GITBENCH)
+
+bench-quick: setup ## the same in three minutes: fewer rounds, nothing large; GITBENCH="-only <regexp>" chooses
+	@./.ci/setup-bench
+	@cd testdata/bench && $(GO) run ./git -quick -json ../../git-bench.json $(if $(DOC),-docs ../../docs) $(GITBENCH)
 
 torture: setup ## the real program, killed KILLS times under load; memory with packs of MIB MiB
 	$(GO) test ./internal/torture -v -count=1 -timeout 120m -kills $(KILLS) -stops 20 -mib $(MIB)

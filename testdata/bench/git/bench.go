@@ -34,6 +34,7 @@ type bench struct {
 
 	samples map[point][]float64
 	faults  []string
+	halt    atomic.Bool // no more rounds: somebody wants to see what there is
 }
 
 // A point is where samples are gathered.
@@ -74,7 +75,7 @@ func (b *bench) measure(s scenario) {
 	if b.quick {
 		rounds = s.rounds[0]
 	}
-	if rounds == 0 {
+	if rounds == 0 || b.halt.Load() {
 		return
 	}
 	began := time.Now()
@@ -95,7 +96,7 @@ func (b *bench) measure(s scenario) {
 	for r := range rounds {
 		for i := range at {
 			p := at[(i+r)%len(at)]
-			if p == nil {
+			if p == nil || b.halt.Load() {
 				continue
 			}
 			got, err := s.run(b, p, r)
@@ -115,7 +116,14 @@ func (b *bench) measure(s scenario) {
 			}
 		}
 	}
-	b.say("%-26s %5.1f s", s.name, time.Since(began).Seconds())
+	line := ""
+	for _, p := range at {
+		if p != nil {
+			v, _ := b.value(s.name, mMS, p.name)
+			line += fmt.Sprintf("  %s %s", p.name, figure(v))
+		}
+	}
+	b.say("%-32s %5.1f s; ms:%s", s.name, time.Since(began).Seconds(), line)
 }
 
 func (b *bench) fail(s scenario, p *peer, err error) {

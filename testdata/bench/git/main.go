@@ -83,9 +83,12 @@ func run(args []string) error {
 		uniq: map[string]int{}, samples: map[point][]float64{},
 	}
 	defer b.close()
-	interrupted := make(chan os.Signal, 1)
+	interrupted := make(chan os.Signal, 2)
 	signal.Notify(interrupted, os.Interrupt, syscall.SIGTERM)
 	go func() {
+		<-interrupted
+		say("stopping; once more to stop without a report")
+		b.halt.Store(true)
 		<-interrupted
 		b.close()
 		os.RemoveAll(dir)

@@ -310,7 +310,7 @@ func (k packing) first(rounds [2]int) scenario {
 // again measures one request that was made before.
 func (k packing) again(rounds [2]int, clients, n int) scenario {
 	name, what := k.name+"-again", k.what+", repeated"
-	peers := append(slices.Clone(packers), staticS)
+	peers := []string{ours, tidy, goCGI, staticS} // the others remember nothing either
 	if clients > 1 {
 		name, what = fmt.Sprintf("%s-c%d", k.name, clients), fmt.Sprintf("%s, repeated by %d clients", k.what, clients)
 		peers = []string{ours, tidy, nginx, goCGI, daemon, staticS}

@@ -20,7 +20,7 @@ import (
 const zero = "0000000000000000000000000000000000000000"
 
 // recipe changes when the repositories do: what was kept of another recipe is made anew.
-const recipe = "1"
+const recipe = "2"
 
 // A repository is one that the bench has made: bare, packed as git gc packs it.
 type repository struct {
@@ -65,7 +65,7 @@ type shape struct {
 // shapes of the bench. What they pack to: small 1 MB, medium 40 MB, large 300 MB.
 var shapes = []shape{
 	{name: "small", bytes: 3 << 20, commits: 200, heads: 10},
-	{name: "medium", bytes: 1 << 40, commits: 4000},
+	{name: "medium", bytes: 95 << 20, commits: 4000},
 	{name: "large", bytes: 1 << 40, commits: 6000, made: 1400 << 20},
 	{name: "refs-1k", bytes: 3 << 20, commits: 200, heads: 1000},
 	{name: "refs-50k", bytes: 3 << 20, commits: 200, heads: 10, pulls: 50_000},
