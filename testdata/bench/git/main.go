@@ -8,6 +8,7 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -48,11 +49,16 @@ func run(args []string) error {
 		temp    = f.String("temp", "", "where everything else is put; it is removed at the end")
 		out     = f.String("json", "", "a file for all figures")
 		docs    = f.String("docs", "", "the folder of performance.md; its section and the plots are written anew")
+		from    = f.String("from", "", "figures of an earlier run to write into -docs; nothing is measured")
 		label   = f.String("label", "now", "what this run is called; later runs are compared with the one called before")
 		program = f.String("gitroost", "", "the program to measure; it is built if this is empty")
 		source  = f.String("source", "../..", "the root of the module that is built")
 	)
 	f.Parse(args)
+	plan := slices.Concat([]scenario{idle()}, readScenarios(), packScenarios(), pushScenarios())
+	if *from != "" {
+		return render(*from, *docs, plan)
+	}
 	pick, err := regexp.Compile(*only)
 	if err != nil {
 		return err
@@ -101,7 +107,6 @@ func run(args []string) error {
 	if st, err := os.Stat(*program); err == nil {
 		b.samples[point{"program", mSize, ours}] = []float64{float64(st.Size()) / 1e6}
 	}
-	plan := slices.Concat([]scenario{idle()}, readScenarios(), packScenarios(), pushScenarios())
 	for _, s := range plan {
 		if pick.MatchString(s.name) {
 			b.measure(s)
@@ -122,4 +127,22 @@ func run(args []string) error {
 		err = fmt.Errorf("%d measurements failed; they are named above", len(b.faults))
 	}
 	return err
+}
+
+// render prints the figures in file, and writes them into docs if that is named.
+func render(file, docs string, plan []scenario) error {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	r := &report{plan: plan}
+	if err := json.Unmarshal(text, r); err != nil {
+		return fmt.Errorf("%s: %w", file, err)
+	}
+	r.judge()
+	r.terminal()
+	if docs == "" {
+		return nil
+	}
+	return r.write(docs)
 }

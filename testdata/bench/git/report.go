@@ -57,15 +57,21 @@ func (b *bench) report(plan []scenario) *report {
 		}
 		r.Results[k.scenario][k.metric][k.peer] = series{median(v), slices.Min(v), slices.Max(v), spread(v), len(v)}
 	}
+	r.judge()
+	r.Mode = [...]string{"quick", "full"}[b.mode()]
+	version, _ := git("/", "version")
+	r.Machine = fmt.Sprintf("%d processors (%s), %s, %s", runtime.NumCPU(), processor(), strings.TrimSpace(version), runtime.Version())
+	return r
+}
+
+// judge compares the figures with the goals.
+func (r *report) judge() {
+	r.Goals = nil
 	for _, g := range goals {
 		if v, ok := g.reached(r.value); ok {
 			r.Goals = append(r.Goals, verdict{g.scenario, g.metric, g.String(), v, g.met(v)})
 		}
 	}
-	r.Mode = [...]string{"quick", "full"}[b.mode()]
-	version, _ := git("/", "version")
-	r.Machine = fmt.Sprintf("%d processors (%s), %s, %s", runtime.NumCPU(), processor(), strings.TrimSpace(version), runtime.Version())
-	return r
 }
 
 // value returns a median.
