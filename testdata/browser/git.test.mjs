@@ -153,7 +153,8 @@ describe("in a page", () => {
   let site, browser, page, seen;
 
   before(async () => {
-    [site, browser] = await Promise.all([serveSite(), launch()]);
+    site = await serveSite();
+    browser = await launch();
     ({ page, seen } = await visit(browser, site));
   });
 

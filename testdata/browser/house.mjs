@@ -23,6 +23,10 @@ export class House {
     house.log = "";
     child.stderr.setEncoding("utf8").on("data", (text) => (house.log += text));
     house.ended = new Promise((resolve) => child.once("close", (code, signal) => resolve(code ?? signal)));
+    // Whatever happens to the tests, no server stays behind.
+    const end = () => child.kill("SIGKILL");
+    process.once("exit", end);
+    house.ended.then(() => process.off("exit", end));
     child.once("error", (err) => (house.log += `${program}: ${err.message}; make build makes it\n`));
     const lines = createInterface({ input: child.stdout });
     house.url = await Promise.race([

@@ -8,7 +8,10 @@ import { House, serveSite } from "./house.mjs";
 let house, site, browser, page, seen;
 
 before(async () => {
-  [house, site, browser] = await Promise.all([House.start(), serveSite(), launch()]);
+  // One after the other: what has begun is ended, also if what follows fails.
+  house = await House.start();
+  site = await serveSite();
+  browser = await launch();
   ({ page, seen } = await visit(browser, site));
 });
 

@@ -32,7 +32,9 @@ let house, browser, visitor, folder;
 const paths = {};
 
 before(async () => {
-  [house, browser, folder] = await Promise.all([House.start("--name", "Roost", "--description", "A server for tests."), launch(), mkdtemp(join(tmpdir(), "gitroost-pages-"))]);
+  house = await House.start("--name", "Roost", "--description", "A server for tests.");
+  browser = await launch();
+  folder = await mkdtemp(join(tmpdir(), "gitroost-pages-"));
   visitor = new Visitor({ git, http, fs: { promises }, nostr });
   await pushed("alice", "hello", ["a demo repository"]);
   await pushed("bob", "my 🚀 repo", ["مرحبا \u202e<b>&amp;</b> " + "x".repeat(300)]);
