@@ -53,13 +53,19 @@ func (m *Moderation) ExplainEvent(ev *nostr.Event) Explanation {
 
 // ExplainID explains what becomes of an event of which only the id is known.
 func (m *Moderation) ExplainID(id EventID) Explanation {
+	return m.ExplainSubject(AboutEvent(id))
+}
+
+// ExplainSubject explains what the rules say about a subject as such: what is denied under that very
+// name, and what is allowed.
+func (m *Moderation) ExplainSubject(s Subject) Explanation {
 	var f *Finding
 	if m != nil {
-		if first := m.first(nil, AboutEvent(id)); first >= 0 {
+		if first := m.first(nil, s); first >= 0 {
 			f = m.finding(first)
 		}
 	}
-	return m.explain([]Subject{AboutEvent(id)}, f)
+	return m.explain([]Subject{s}, f)
 }
 
 func (m *Moderation) explain(subjects []Subject, f *Finding) Explanation {

@@ -19,7 +19,7 @@ var floors = map[string]int{
 	"internal/fault":   2, // it knows grasp's refusals
 	"internal/gitwire": 3, "internal/negentropy": 3, "internal/answers": 3, "internal/search": 3, "internal/jobs": 3, "internal/hooks": 3,
 	"internal/steward": 4,
-	"internal/relay":   5, "internal/githttp": 5, "internal/web": 5,
+	"internal/relay":   5, "internal/githttp": 5, "internal/web": 5, "internal/manage": 5,
 	"internal/store": 5, "internal/gitdir": 5, "internal/syncer": 5, "internal/client": 5,
 	"internal/config": 6,
 	"internal/server": 7,
@@ -31,6 +31,7 @@ var rules = []struct{ from, to, because string }{
 	{"internal/relay", "internal/steward", "a door says what it needs in an interface of its own, so that it can be tested alone"},
 	{"internal/githttp", "internal/steward", "a door says what it needs in an interface of its own, so that it can be tested alone"},
 	{"internal/web", "internal/steward", "a door says what it needs in an interface of its own, so that it can be tested alone"},
+	{"internal/manage", "internal/steward", "a door says what it needs in an interface of its own, so that it can be tested alone"},
 	{"grasp", "context", "the rules are pure"},
 	{"grasp", "os", "the rules are pure"},
 	{"grasp", "net", "the rules are pure"},

@@ -11,6 +11,7 @@ import (
 
 	"github.com/gitroost/gitroost/grasp"
 	"github.com/gitroost/gitroost/internal/githttp"
+	"github.com/gitroost/gitroost/internal/manage"
 	"github.com/gitroost/gitroost/internal/relay"
 )
 
@@ -23,7 +24,11 @@ type front struct {
 	relay    *relay.Relay
 	pages    pages
 	operator http.Handler // fixed paths
+	manage   http.Handler // calls of the operator (N-044)
 	log      *slog.Logger
+
+	// keepOut answers visitors whom the operator blocks, and reports whether it did.
+	keepOut func(w http.ResponseWriter, r *http.Request) bool
 }
 
 // pages is what the front door asks of the web.
@@ -34,6 +39,9 @@ type pages interface {
 }
 
 func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if f.keepOut(w, r) {
+		return
+	}
 	if r.URL.Host != "" && !f.here(r.URL.Host) {
 		// A proxy's request for somebody else (hardening §3). Only this form of a request names its
 		// host in a way that no proxy in front of us makes up.
@@ -82,9 +90,8 @@ func (f *front) root(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case relay.IsUpgrade(r):
 		f.relay.ServeHTTP(w, r)
-	case r.Method == http.MethodPost && strings.Contains(strings.ToLower(r.Header.Get("Content-Type")), "application/nostr+json+rpc"):
-		// N-044: there is no NIP-86 here, and its clients are told so.
-		http.Error(w, "this relay cannot be managed over NIP-86", http.StatusUnsupportedMediaType)
+	case manage.Is(r):
+		f.manage.ServeHTTP(w, r)
 	case !allow(w, r, http.MethodGet, http.MethodHead):
 	case relay.WantsNIP11(r):
 		f.relay.NIP11(w, r)

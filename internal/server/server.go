@@ -3,7 +3,6 @@
 package server
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -25,6 +24,7 @@ import (
 	"github.com/gitroost/gitroost/internal/fault"
 	"github.com/gitroost/gitroost/internal/gitdir"
 	"github.com/gitroost/gitroost/internal/githttp"
+	"github.com/gitroost/gitroost/internal/manage"
 	"github.com/gitroost/gitroost/internal/relay"
 	"github.com/gitroost/gitroost/internal/steward"
 	"github.com/gitroost/gitroost/internal/store"
@@ -48,6 +48,9 @@ type Server struct {
 	http     *http.Server
 	adminSrv *http.Server
 	relay    *relay.Relay
+	pages    *web.Web
+	manage   *manage.Handler
+	op       operation
 	limited  limited // how often the desk said no because of a limit
 	steward  *steward.Steward
 	store    *store.Store
@@ -89,6 +92,9 @@ func New(ctx context.Context, cfg config.Config, log *slog.Logger, opts ...Optio
 		}
 	}
 	if err := s.build(); err != nil {
+		return nil, err
+	}
+	if err := s.loadProfile(ctx); err != nil {
 		return nil, err
 	}
 	if err := s.steward.LoadRules(ctx); err != nil {
@@ -141,7 +147,7 @@ func (s *Server) build() error {
 		return fault.Errorf(fault.Invalid, "server: domain", "%v", err)
 	}
 	s.steward = steward.New(steward.Config{
-		Site: site, Now: s.now, Rules: cfg.Rules(), Contact: cfg.Contact, Books: s.store,
+		Site: site, Now: s.now, Rules: cfg.Rules(), Contact: cfg.Contact, Books: s.store, Ruled: s.ruled,
 		Tell:           func(ev *nostr.Event, raw []byte) { s.relay.Publish(ev, raw) },
 		Participates:   s.participates,
 		WaitTTL:        cfg.Purgatory.TTL,
@@ -163,11 +169,7 @@ func (s *Server) build() error {
 			a, _ := addresses.client(r)
 			return a.String()
 		},
-		Info: relay.Info{
-			Name: cfg.Name, Description: cfg.Description, PubKey: cmp.Or(cfg.Owner, s.self), Self: s.self, Contact: cfg.Contact,
-			Icon: cfg.Icon, Version: Version(), NIPs: []int{9, 34, 40, 62}, Grasps: grasps(cfg),
-			Criteria: criteria(cfg), Curation: curation(cfg),
-		},
+		Screen: s.steward.Screen,
 		Search: cfg.Search,
 	}), countingDesk{s.steward, &s.limited}, s.store, s.log.With("room", "relay"))
 
@@ -179,11 +181,13 @@ func (s *Server) build() error {
 	}, desk{s.steward}, s.vault, s.log.With("room", "githttp"))
 
 	pages := web.New(web.Config{
-		Name: cfg.Name, Description: cfg.Description, PublicURL: s.public, Contact: cfg.Contact,
-		Admission: admission(cfg), Version: Version(), Now: s.now,
+		PublicURL: s.public, Contact: cfg.Contact, Version: Version(), Now: s.now,
 	}, source{s}, s.log.With("room", "web"))
+	s.pages = pages
+	s.manage = s.manager(cfg.Authorities(bound))
 
 	root := &front{
+		manage: s.manage, keepOut: s.keepOut(addresses),
 		git: door, boxes: cfg.PRs.Enabled, here: ours(cfg.Authorities(bound)), relay: s.relay, pages: pages, log: s.log,
 		operator: operatorRoutes(pages.Static, pages.Robots, s.health, pages.NotFound),
 	}
@@ -376,34 +380,6 @@ func grasps(cfg config.Config) []string {
 		list = append(list, "GRASP-06")
 	}
 	return list
-}
-
-// criteria says in one sentence what is taken (N-025).
-func criteria(cfg config.Config) string {
-	switch {
-	case len(cfg.Repos.Allow) > 0:
-		return "Only repositories on the operator's list."
-	case len(cfg.Repos.Deny) > 0:
-		return "Any repository that is not on the operator's list of those refused."
-	}
-	return "None"
-}
-
-// curation is there only where the operator chooses (N-026).
-func curation(cfg config.Config) string {
-	if c := criteria(cfg); c != "None" {
-		return c
-	}
-	return ""
-}
-
-func admission(cfg config.Config) string {
-	if len(cfg.Repos.Allow) > 0 {
-		return fmt.Sprintf("The operator decides whose repositories are taken; a push is accepted when a maintainer has signed what it moves. One push may carry %s.",
-			config.Size(cfg.Limits.MaxPush))
-	}
-	return fmt.Sprintf("Anyone may announce repositories here; a push is accepted when a maintainer has signed what it moves. One push may carry %s.",
-		config.Size(cfg.Limits.MaxPush))
 }
 
 func named(room string, err error) error {

@@ -1,0 +1,197 @@
+package server
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"github.com/gitroost/gitroost/grasp"
+	"github.com/gitroost/gitroost/internal/config"
+	"github.com/gitroost/gitroost/internal/fault"
+	"github.com/gitroost/gitroost/internal/manage"
+	"github.com/gitroost/gitroost/internal/relay"
+	"github.com/gitroost/gitroost/internal/steward"
+	"github.com/gitroost/gitroost/internal/web"
+)
+
+// An operation is what changes while the server runs: who is kept out by address, and what the
+// server says of itself.
+type operation struct {
+	blocks  atomic.Pointer[manage.Blocks]
+	blocked [3]atomic.Int64 // requests refused by address, by source of the rule
+
+	mu      sync.Mutex        // held while what is told changes
+	profile map[string]string // what is told in place of the configuration
+}
+
+// builtins are the NIPs that the house implements beside those of the relay's room.
+var builtins = []int{9, 34, 40, 62, 86}
+
+// ruled makes everybody follow rules that have changed.
+func (s *Server) ruled(m *grasp.Moderation) {
+	b := manage.NewBlocks(m.Addresses())
+	s.op.blocks.Store(b)
+	if s.relay == nil {
+		return // the command line without a server
+	}
+	s.relay.Expel(func(address string) bool {
+		a, err := netip.ParseAddr(address)
+		return err == nil && b.Find(a) != nil
+	}, "this server does not serve your address")
+	s.tell(m)
+}
+
+// tell puts what the server says of itself everywhere at once (N-022, N-025, N-026).
+func (s *Server) tell(m *grasp.Moderation) {
+	s.op.mu.Lock()
+	defer s.op.mu.Unlock()
+	name := cmp.Or(s.op.profile["name"], s.cfg.Name)
+	description := cmp.Or(s.op.profile["description"], s.cfg.Description)
+	s.relay.SetInfo(relay.Info{
+		Name: name, Description: description, Icon: cmp.Or(s.op.profile["icon"], s.cfg.Icon),
+		PubKey: cmp.Or(s.cfg.Owner, s.self), Self: s.self, Contact: s.cfg.Contact,
+		Version: Version(), NIPs: builtins, Grasps: grasps(s.cfg),
+		Criteria: criteria(m), Curation: curation(m),
+	})
+	s.pages.SetProfile(web.Profile{Name: name, Description: description, Admission: admission(s.cfg, m)})
+}
+
+// criteria says in one sentence what is taken (N-025).
+func criteria(m *grasp.Moderation) string {
+	repos, _ := m.Lists()
+	switch {
+	case repos:
+		return "Only repositories on the operator's list."
+	case m.Denies(grasp.OfRepo) > 0:
+		return "Any repository that is not on the operator's list of those refused."
+	case m.Denies(grasp.OfAuthor) > 0:
+		return "Any repository, but for those of keys that the operator refuses."
+	}
+	return "None"
+}
+
+// curation is there only where the operator chooses (N-026): to keep single keys, events and
+// addresses out is no choice of topics.
+func curation(m *grasp.Moderation) string {
+	repos, kinds := m.Lists()
+	var out []string
+	if repos || m.Denies(grasp.OfRepo) > 0 {
+		out = append(out, criteria(m))
+	}
+	switch {
+	case kinds:
+		out = append(out, "Only events of the kinds on the operator's list.")
+	case m.Denies(grasp.OfKind) > 0:
+		out = append(out, "Events of some kinds are not taken.")
+	}
+	return strings.Join(out, " ")
+}
+
+func admission(cfg config.Config, m *grasp.Moderation) string {
+	who := "Anyone may announce repositories here"
+	if repos, _ := m.Lists(); repos {
+		who = "The operator decides whose repositories are taken"
+	}
+	return fmt.Sprintf("%s; a push is accepted when a maintainer has signed what it moves. One push may carry %s.",
+		who, config.Size(cfg.Limits.MaxPush))
+}
+
+// admins returns who may manage the server over the network.
+func (s *Server) admins() []grasp.PubKey {
+	out := append(slices.Clone(s.cfg.Admin.Keys), s.self)
+	if s.cfg.Owner != "" {
+		out = append(out, s.cfg.Owner)
+	}
+	return out
+}
+
+// manager builds the operator's door.
+func (s *Server) manager(authorities []string) *manage.Handler {
+	return manage.New(manage.Config{
+		Now: s.now, Authorities: authorities, Admins: s.admins(), Never: s.cfg.TrustedProxies, Grace: s.cfg.Repos.DeletedGrace,
+	}, rulings{s.steward}, s, s.log.With("room", "manage"))
+}
+
+// rulings is the steward as the operator's door knows it.
+type rulings struct{ s *steward.Steward }
+
+func (d rulings) Moderation() *grasp.Moderation { return d.s.Moderation() }
+
+func (d rulings) Decide(ctx context.Context, r grasp.Rule, dry bool) (grasp.Rule, manage.Effect, error) {
+	var e steward.Effect
+	var err error
+	if dry {
+		e, err = d.s.Preview(ctx, r)
+	} else {
+		r, e, err = d.s.Decide(ctx, r)
+	}
+	return r, manage.Effect{Events: e.Events, Repos: e.Repos, More: e.More}, err
+}
+
+func (d rulings) Withdraw(ctx context.Context, s grasp.Subject, a grasp.Action) (bool, error) {
+	return d.s.Withdraw(ctx, s, a)
+}
+
+func (d rulings) ExplainEvent(ctx context.Context, id grasp.EventID) (grasp.Explanation, bool, error) {
+	return d.s.ExplainEvent(ctx, id)
+}
+
+// SetProfile changes what the server says of itself, at once and durably.
+func (s *Server) SetProfile(ctx context.Context, name, value, by string) error {
+	if err := s.store.SetProfile(ctx, name, value, by); err != nil {
+		return fault.Wrap("server: profile", err)
+	}
+	s.log.Info("the operator changed what the server says of itself", "name", name, "value", value, "by", by)
+	if err := s.loadProfile(ctx); err != nil {
+		return err
+	}
+	if s.relay != nil {
+		s.tell(s.steward.Moderation())
+	}
+	return nil
+}
+
+func (s *Server) loadProfile(ctx context.Context) error {
+	p, err := s.store.Profile(ctx)
+	if err != nil {
+		return fault.Wrap("server: profile", err)
+	}
+	s.op.mu.Lock()
+	defer s.op.mu.Unlock()
+	s.op.profile = p
+	return nil
+}
+
+// Size returns how many bytes a repository takes on disk.
+func (s *Server) Size(ctx context.Context, repo grasp.Addr) (int64, error) {
+	if v, ok := any(s.vault).(interface {
+		Size(context.Context, grasp.Addr) (int64, error)
+	}); ok {
+		return v.Size(ctx, repo)
+	}
+	return 0, fault.E(fault.NotFound, "server: size", "unknown")
+}
+
+// keepOut answers a visitor from an address that the operator blocks, and reports whether it did.
+func (s *Server) keepOut(addresses prefixer) func(w http.ResponseWriter, r *http.Request) bool {
+	return func(w http.ResponseWriter, r *http.Request) bool {
+		b := s.op.blocks.Load()
+		a, _ := addresses.client(r)
+		rule := b.Find(a)
+		if rule == nil {
+			return false
+		}
+		s.op.blocked[rule.Source].Add(1)
+		no := s.steward.Moderation().Blocked(*rule).Refusal()
+		// Nobody waits for what they still send.
+		w.Header().Set("Connection", "close")
+		http.Error(w, no.Text+"\n"+no.Hint, http.StatusForbidden)
+		return true
+	}
+}
