@@ -186,6 +186,19 @@ describe("in a page", () => {
     assert.equal(simple.preflight, false, "listing refs with version 1 needs no preflight");
   });
 
+  // check 67: web clients that push by themselves negotiate no side-band.
+  test("a client without side-bands reads the reason in the bare report", async () => {
+    const line = `${"0".repeat(40)} ${"1".repeat(40)} refs/heads/new\0report-status delete-refs`;
+    const { status, body } = await deed("ask", `${await deed("url", house.url, "alice", "demo")}/git-receive-pack`, {
+      method: "POST",
+      headers: { "Content-Type": "application/x-git-receive-pack-request", Accept: "application/x-git-receive-pack-result" },
+      body: (line.length + 4).toString(16).padStart(4, "0") + line + "0000",
+    });
+    assert.equal(status, 200);
+    assert.match(body, /^[0-9a-f]{4}unpack (?!ok)/);
+    assert.match(body, /ng refs\/heads\/new unauthorised: /);
+  });
+
   test("a page reads the validator and the reason of an answer", async () => {
     const { status, headers } = await deed("ask", house.url + "/");
     assert.equal(status, 200);
