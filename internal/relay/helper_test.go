@@ -142,6 +142,12 @@ type house struct {
 
 func open(t testing.TB, change func(*relay.Config)) *house {
 	t.Helper()
+	return openWith(t, change, func(m *memory) relay.Reader { return m })
+}
+
+// openWith is open with a reader of its own over what is received.
+func openWith(t testing.TB, change func(*relay.Config), reader func(*memory) relay.Reader) *house {
+	t.Helper()
 	m := &memory{events: make(map[string]stored)}
 	h := &house{memory: m, t: t}
 	mux := http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
@@ -171,7 +177,7 @@ func open(t testing.TB, change func(*relay.Config)) *house {
 	if change != nil {
 		change(&cfg)
 	}
-	m.relay = relay.New(cfg, m, m, slog.New(slog.NewTextHandler(io.Discard, nil)))
+	m.relay = relay.New(cfg, m, reader(m), slog.New(slog.NewTextHandler(io.Discard, nil)))
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()

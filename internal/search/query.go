@@ -111,7 +111,7 @@ func Parse(text string) (Query, Meaning, error) {
 }
 
 // minPrefix is how many characters a beginning has at least: fewer begin nearly everything.
-const minPrefix = 2
+const minPrefix = 3
 
 // extension reports whether body is a key and a value, as NIP-50 writes what is more than words.
 func extension(body string) bool {

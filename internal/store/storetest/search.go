@@ -112,7 +112,7 @@ func needles(q *desk) {
 			q.Errorf("%s: counts %d", f, n)
 		}
 	}
-	for _, f := range []nostr.Filter{{Search: "common"}, {Search: "co"}, {Search: "haystack", Kinds: []int{grasp.KindIssue}, Authors: []string{string(Key(0)), string(Key(1))}}} {
+	for _, f := range []nostr.Filter{{Search: "common"}, {Search: "com"}, {Search: "haystack", Kinds: []int{grasp.KindIssue}, Authors: []string{string(Key(0)), string(Key(1))}}} {
 		if got := q.query(f); len(got) != 500 {
 			q.Errorf("%s: %d events", f, len(got))
 		}
