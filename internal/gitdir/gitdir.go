@@ -74,6 +74,19 @@ type Config struct {
 	// 1,000,000.
 	CacheRepos, CacheRefs int
 
+	// Now tells the time, for what has a grace period. It must be set if UpkeepPacks is.
+	Now func() time.Time
+
+	// UpkeepPacks is from how many packs on a repository's packs are combined, in the background. 0
+	// is never.
+	UpkeepPacks int
+
+	// UpkeepByHand leaves it to calls of Upkeep. For tests.
+	UpkeepByHand bool
+
+	// UpkeepTimeout bounds the work on one repository. Default one hour.
+	UpkeepTimeout time.Duration
+
 	// step is called between the steps of what changes the disk. If it fails, so does the
 	// change, there. For tests.
 	step func(name string) error
@@ -88,6 +101,7 @@ func (c *Config) defaults() {
 	or(&c.CheckTimeout, 10*time.Minute)
 	or(&c.UploadIdle, time.Minute)
 	or(&c.LockWait, 10*time.Second)
+	or(&c.UpkeepTimeout, time.Hour)
 	or(&c.IndexCPU, 30*time.Second)
 	or(&c.IndexCPUPerMiB, 500*time.Millisecond)
 	if c.Git == "" {
@@ -129,9 +143,12 @@ type Vault struct {
 	gen   atomic.Uint64 // of snapshots
 	repos registry
 
-	stop    context.CancelFunc
-	ctx     context.Context // ends with Close
-	sweep   chan struct{}   // something lies in trash/
+	stop       context.CancelFunc
+	ctx        context.Context // ends with Close
+	upkeep     upkeeping
+	upkeepTurn chan struct{} // held by who does upkeep
+
+	sweep   chan struct{} // something lies in trash/
 	sweeper sync.WaitGroup
 }
 
@@ -153,7 +170,8 @@ func Open(ctx context.Context, root string, cfg Config, log *slog.Logger) (*Vaul
 	if abs, err = filepath.EvalSymlinks(abs); err != nil {
 		return nil, fault.Wrap(op, err)
 	}
-	v := &Vault{cfg: cfg, root: abs, log: log, life: randomName()[:8], sweep: make(chan struct{}, 1)}
+	v := &Vault{cfg: cfg, root: abs, log: log, life: randomName()[:8], sweep: make(chan struct{}, 1), upkeepTurn: make(chan struct{}, 1)}
+	v.upkeep.queued, v.upkeep.wake = map[grasp.Addr]struct{}{}, make(chan struct{}, 1)
 	v.repos.init(cfg.CacheRepos, cfg.CacheRefs)
 	if v.git, err = run.Find(cfg.Git, cfg.SearchPath); err != nil {
 		return nil, fault.Errorf(fault.Invalid, op, "git was not found: %v", err)
@@ -166,6 +184,9 @@ func Open(ctx context.Context, root string, cfg Config, log *slog.Logger) (*Vaul
 	}
 	v.ctx, v.stop = context.WithCancel(context.WithoutCancel(ctx))
 	v.sweeper.Go(v.deleteTrash)
+	if cfg.UpkeepPacks > 0 && !cfg.UpkeepByHand {
+		v.sweeper.Go(v.upkeepLoop)
+	}
 	v.kick()
 	return v, nil
 }

@@ -72,7 +72,27 @@ const (
 type search struct {
 	dirs  []*packs
 	files map[string]*os.File
+	r     *repo // whose packs dirs[0] are
+	stale bool  // a pack of dirs is gone
 }
+
+// refresh lists the packs again if one of them was gone, and reports whether it did.
+func (s *search) refresh() bool {
+	if !s.stale || s.r == nil {
+		return false
+	}
+	s.stale = false
+	s.r.relist()
+	p, err := s.r.listed()
+	if err != nil || p == s.dirs[0] {
+		return false
+	}
+	s.dirs[0] = p
+	return true
+}
+
+// maxRefresh bounds how often one question is asked again because packs went away.
+const maxRefresh = 5
 
 func (s *search) close() {
 	for _, f := range s.files {
@@ -102,7 +122,7 @@ func (r *repo) search(more ...*packs) (*search, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &search{dirs: append([]*packs{p}, more...)}, nil
+	return &search{dirs: append([]*packs{p}, more...), r: r}, nil
 }
 
 // has reports whether o is there, or may be: where there is an index that only git can read, the
@@ -112,15 +132,20 @@ func (s *search) has(o grasp.OID) (bool, error) {
 	if !decodeOID(&raw, o) {
 		return false, nil
 	}
-	for _, d := range s.dirs {
-		if _, _, ok, err := d.find(s, &raw); ok || err != nil {
-			return ok, err
+	for range maxRefresh {
+		for _, d := range s.dirs {
+			if _, _, ok, err := d.find(s, &raw); ok || err != nil {
+				return ok, err
+			}
+			if ok, err := d.hasLoose(o); ok || err != nil {
+				return ok, err
+			}
+			if d.unreadable {
+				return true, nil
+			}
 		}
-		if ok, err := d.hasLoose(o); ok || err != nil {
-			return ok, err
-		}
-		if d.unreadable {
-			return true, nil
+		if !s.refresh() {
+			break
 		}
 	}
 	return false, nil
@@ -168,23 +193,28 @@ func (s *search) read(o grasp.OID) (kind, []byte, error) {
 	if !decodeOID(&raw, o) {
 		return 0, nil, errNoObject
 	}
-	for _, d := range s.dirs {
-		p, off, ok, err := d.find(s, &raw)
-		if err != nil {
-			return 0, nil, err
+	for range maxRefresh {
+		for _, d := range s.dirs {
+			p, off, ok, err := d.find(s, &raw)
+			if err != nil {
+				return 0, nil, err
+			}
+			if ok {
+				return s.readPacked(p, off)
+			}
+			loose, err := d.hasLoose(o)
+			if err != nil {
+				return 0, nil, err
+			}
+			if loose {
+				return readLoose(d.loosePath(o))
+			}
+			if d.unreadable {
+				return 0, nil, errOpaque
+			}
 		}
-		if ok {
-			return s.readPacked(p, off)
-		}
-		loose, err := d.hasLoose(o)
-		if err != nil {
-			return 0, nil, err
-		}
-		if loose {
-			return readLoose(d.loosePath(o))
-		}
-		if d.unreadable {
-			return 0, nil, errOpaque
+		if !s.refresh() {
+			break
 		}
 	}
 	return 0, nil, errNoObject

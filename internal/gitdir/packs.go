@@ -34,6 +34,7 @@ type pack struct {
 	n       uint32
 	fan     *[256]uint32
 	content []byte // the whole index, if it is small
+	cruft   bool   // of objects that no ref reached when it was made
 }
 
 const (
@@ -135,6 +136,11 @@ func listPacks(objects string, old *packs) (*packs, error) {
 				return nil, err
 			}
 		}
+		if have[base+".mtimes"] && !k.cruft {
+			again := *k
+			again.cruft = true
+			k = &again
+		}
 		p.totalObjects += int64(k.n)
 		p.list = append(p.list, k)
 	}
@@ -215,7 +221,8 @@ func (p *packs) find(s *search, o *[20]byte) (*pack, int64, bool, error) {
 	for _, k := range p.list {
 		off, ok, err := k.find(s, o)
 		if errors.Is(err, fs.ErrNotExist) {
-			continue // repacked meanwhile: what it held is in another one
+			s.stale = true // repacked meanwhile: what it held is in another one
+			continue
 		}
 		if ok || err != nil {
 			return k, off, ok, err

@@ -245,7 +245,7 @@ func (q *quarantine) Admit(ctx context.Context) error {
 		r.learn(q.life, q.tips...)
 		return nil
 	}
-	if err := q.sync(); err != nil {
+	if err := syncPack(filepath.Join(q.dir, "pack"), q.name); err != nil {
 		return explainIO(op, err)
 	}
 	step := r.v.cfg.step
@@ -263,26 +263,30 @@ func (q *quarantine) Admit(ctx context.Context) error {
 	if err := r.make(); err != nil {
 		return err
 	}
-	if err := q.place(step); err != nil {
+	if err := placePack(filepath.Join(q.dir, "pack"), q.name, filepath.Join(r.objects(), "pack"), step); err != nil {
 		return explainIO(op, err)
 	}
 	r.relist()
 	r.learn(q.life, q.tips...)
+	r.v.consider(r)
 	q.packs = nil // a second Admit does nothing
 	return nil
 }
 
-// parts are the files of a pack, in the order in which they are moved.
-var parts = []string{".pack", ".rev", ".idx"}
+// parts are the files of a pack, in the order in which they are moved. Some packs lack some.
+var parts = []struct {
+	ext      string
+	optional bool
+}{{".pack", false}, {".rev", true}, {".mtimes", true}, {".idx", false}}
 
-// sync makes the files of the pack durable, all at a time.
-func (q *quarantine) sync() error {
+// syncPack makes the files of a pack durable, all at a time.
+func syncPack(dir, name string) error {
 	errs := make([]error, len(parts))
 	var wg sync.WaitGroup
-	for i, ext := range parts {
+	for i, part := range parts {
 		wg.Go(func() {
-			err := durable.SyncFile(filepath.Join(q.dir, "pack", q.name+ext))
-			if !errors.Is(err, fs.ErrNotExist) || ext != ".rev" {
+			err := durable.SyncFile(filepath.Join(dir, name+part.ext))
+			if !errors.Is(err, fs.ErrNotExist) || !part.optional {
 				errs[i] = err
 			}
 		})
@@ -291,30 +295,39 @@ func (q *quarantine) sync() error {
 	return errors.Join(errs...)
 }
 
-func (q *quarantine) place(step func(string) error) (err error) {
-	to := filepath.Join(q.r.objects(), "pack")
+// placePack moves the files of a pack from one folder to another, durably. It is seen by nobody
+// before its index is there, which comes last.
+func placePack(from, name, to string, step func(string) error) (err error) {
 	seen := false
 	defer func() {
 		if err == nil || seen {
 			return
 		}
-		for _, ext := range parts { // without an index nobody has seen them
-			os.Remove(filepath.Join(to, q.name+ext))
+		for _, part := range parts { // without an index nobody has seen them
+			os.Remove(filepath.Join(to, name+part.ext))
 		}
 	}()
-	if _, err := os.Lstat(filepath.Join(to, q.name+".idx")); err == nil {
+	if _, err := os.Lstat(filepath.Join(to, name+".idx")); err == nil {
 		// The very same pack: its name is a hash of what it holds. It may have been moved by
 		// somebody who has not come to the end yet.
 		seen = true
+		for _, part := range parts {
+			// It may be known here as one of cruft only now.
+			if _, err := os.Lstat(filepath.Join(to, name+part.ext)); part.optional && errors.Is(err, fs.ErrNotExist) {
+				if err := os.Rename(filepath.Join(from, name+part.ext), filepath.Join(to, name+part.ext)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+					return err
+				}
+			}
+		}
 		return durable.SyncDir(to)
 	}
-	for _, ext := range parts {
-		err := os.Rename(filepath.Join(q.dir, "pack", q.name+ext), filepath.Join(to, q.name+ext))
-		if err != nil && (ext != ".rev" || !errors.Is(err, fs.ErrNotExist)) {
+	for _, part := range parts {
+		err := os.Rename(filepath.Join(from, name+part.ext), filepath.Join(to, name+part.ext))
+		if err != nil && (!part.optional || !errors.Is(err, fs.ErrNotExist)) {
 			return err
 		}
-		seen = ext == ".idx"
-		if err := step("admit: moved " + ext); err != nil {
+		seen = part.ext == ".idx"
+		if err := step("admit: moved " + part.ext); err != nil {
 			return err
 		}
 	}

@@ -55,6 +55,10 @@ func (v *Vault) release(r *repo) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	r.users--
+	if r.users == 1 && r.alone != nil {
+		r.alone()
+		r.alone = nil
+	}
 	n := r.size()
 	g.refs += n - r.counted
 	r.counted = n
@@ -68,6 +72,26 @@ func (v *Vault) release(r *repo) {
 		g.recent.Remove(old.place)
 		delete(g.byAddr, old.addr)
 	}
+}
+
+// whenAlone calls f once nobody but the caller uses r, and lets nobody in meanwhile. f must be quick.
+func (g *registry) whenAlone(r *repo, f func()) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if r.users == 1 {
+		f()
+		return
+	}
+	r.alone = f
+}
+
+// giveUp takes whenAlone back, or reports that it has happened.
+func (g *registry) giveUp(r *repo) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	waits := r.alone != nil
+	r.alone = nil
+	return waits
 }
 
 func (g *registry) close() {

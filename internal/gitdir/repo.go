@@ -29,6 +29,7 @@ type repo struct {
 	place   *list.Element
 	users   int
 	counted int
+	alone   func() // called once the only user is upkeep
 
 	// change is held, by whoever has put a value in, while the repository on disk is changed:
 	// made, tidied, its refs moved, packs added, removed. It may be held while git runs.
@@ -38,7 +39,8 @@ type repo struct {
 	mu       sync.Mutex
 	state    *state // nil: not loaded
 	packs    *packs // nil: not listed
-	lives    int    // how often the repository was removed since this repo is remembered
+	upkept   *record
+	lives    int // how often the repository was removed since this repo is remembered
 	complete map[grasp.OID]struct{}
 	order    []grasp.OID // of complete, a ring
 	next     int
@@ -118,7 +120,14 @@ func (r *repo) forget() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.lives++
-	r.state, r.packs = nil, nil
+	r.state, r.packs, r.upkept = nil, nil, nil
+	r.complete, r.order, r.next = map[grasp.OID]struct{}{}, nil, 0
+}
+
+// unlearn drops what is remembered of which objects are complete, because some may be gone.
+func (r *repo) unlearn() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	r.complete, r.order, r.next = map[grasp.OID]struct{}{}, nil, 0
 }
 
@@ -214,7 +223,8 @@ func (r *repo) tidy() error {
 			removed++
 		}
 	}
-	for _, name := range []string{"packed-refs.lock", "packed-refs.new", "HEAD.lock", "config.lock", "shallow.lock"} {
+	for _, name := range []string{"packed-refs.lock", "packed-refs.new", "HEAD.lock", "config.lock", "shallow.lock",
+		"objects/pack/multi-pack-index.lock", "objects/info/commit-graph.lock"} {
 		drop(filepath.Join(r.path, name))
 	}
 	entries, _ := os.ReadDir(r.path)

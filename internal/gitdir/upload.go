@@ -33,6 +33,7 @@ func (v *Vault) UploadPack(ctx context.Context, addr grasp.Addr, protocolVersion
 	if !st.there {
 		return fault.E(fault.NotFound, op, "nothing was pushed here yet")
 	}
+	v.consider(r)
 	path, err := run.Path(r.path)
 	if err != nil {
 		return fault.Wrap(op, err)

@@ -23,6 +23,11 @@ func setLimits(pid int, l Limits) {
 	if l.CPU > 0 {
 		raiseCPU(pid, l, 0)
 	}
+	if l.Idle {
+		unix.Setpriority(unix.PRIO_PROCESS, pid, 19)
+		const idleClass, ofProcess = 3 << 13, 1
+		unix.Syscall(unix.SYS_IOPRIO_SET, ofProcess, uintptr(pid), idleClass)
+	}
 }
 
 // raiseCPU sets the processor time that pid may use after its input delivered sent bytes. Only the

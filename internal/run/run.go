@@ -38,6 +38,9 @@ type Limits struct {
 
 	// FileSize is the largest file it may write, in bytes.
 	FileSize uint64
+
+	// Idle lets it have the processor and the disk only when nobody else wants them.
+	Idle bool
 }
 
 // A Command is one program to run. Path and Args come from typed values, see Arg.
