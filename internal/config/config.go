@@ -73,6 +73,7 @@ type Git struct {
 	Receiving int    // packs taken in at a time
 	Waiting   int    // who may wait for either
 	Wait      time.Duration
+	Upkeep    int // packs of one repository before they are combined; 0: never
 }
 
 // Cache bounds what is kept of the packs that were made.

@@ -87,6 +87,9 @@ func (c *Config) settings() []Setting {
 		duration(&c.Git.Wait, "git.wait", "30s", time.Second, 10*time.Minute,
 			"How long they wait before the answer is to try later."),
 
+		count(&c.Git.Upkeep, "git.upkeep", "20", 0, 10000,
+			"From how many packs on those of a repository are combined, in the background and at idle priority. Each push adds one. 0 never does it: then see to it yourself."),
+
 		size(&c.Cache.Size, "cache.size", "1 GiB", 0, 1<<50,
 			"How much space below `data` may hold packs that were made for somebody who fetched, so that others who ask for the same get them at once. 0 keeps none: then a pack is made for each client and at its speed."),
 		duration(&c.Cache.Age, "cache.age", "1h", time.Minute, 365*day,

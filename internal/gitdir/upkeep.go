@@ -80,12 +80,12 @@ func (v *Vault) UpkeepStats() UpkeepStats {
 // Consider looks whether repo could do with upkeep and sees to it that it comes about. It is done by
 // itself after pushes and fetches; it is for repositories that nobody touches.
 func (v *Vault) Consider(repo grasp.Addr) error {
-	r, err := v.acquire(repo)
+	path, err := Path(v.root, repo)
 	if err != nil {
 		return err
 	}
-	defer v.release(r)
-	v.consider(r)
+	// It is not one that is remembered: those in use shall not be forgotten for those that are not.
+	v.consider(newRepo(v, repo, path))
 	return nil
 }
 

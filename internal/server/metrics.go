@@ -41,6 +41,9 @@ func (s *Server) metrics(door *githttp.Handler) http.Handler {
 	for how, v := range map[string]func() int64{"made": kept.Made.Load, "joined": kept.Joined.Load, "hit": kept.Hits.Load} {
 		counter("cache_requests_total", "Fetches by how the pack was got: made, joined while it was being made, or kept from before.", prometheus.Labels{"how": how}, v)
 	}
+	counter("upkeep_runs_total", "Repositories whose packs were combined.", nil, func() int64 { return s.vault.UpkeepStats().Runs })
+	counter("upkeep_failures_total", "Of these, those where that failed.", nil, func() int64 { return s.vault.UpkeepStats().Failures })
+	gauge("upkeep_waiting", "Repositories whose packs are to be combined.", func() int64 { return int64(s.vault.UpkeepStats().Waiting) })
 	counter("cache_paced_total", "Packs that were made at the speed of their readers for want of room.", nil, kept.Paced.Load)
 	gauge("cache_bytes", "Bytes of packs on disk, kept or being made.", func() int64 { _, disk := s.answers.Kept(); return disk })
 	gauge("cache_answers", "Packs that are kept.", func() int64 { n, _ := s.answers.Kept(); return int64(n) })

@@ -123,6 +123,7 @@ func (s *Server) openData(ctx context.Context) error {
 	}
 	s.vault, err = gitdir.Open(ctx, s.cfg.Data, gitdir.Config{
 		Git: s.cfg.Git.Path, SearchPath: os.Getenv("PATH"), UploadIdle: s.cfg.Limits.Idle,
+		Now: s.now, UpkeepPacks: s.cfg.Git.Upkeep,
 	}, s.log.With("room", "gitdir"))
 	if err != nil {
 		return fault.Wrap("server: open the repositories", err)
@@ -237,7 +238,7 @@ func (s *Server) Run(ctx context.Context) error {
 		s.tick = ticker.C
 	}
 
-	group.Go(func() error { s.ageAnswers(ctx); return nil })
+	group.Go(func() error { s.rounds(ctx); return nil })
 	desk := make(chan struct{})
 	group.Go(func() error {
 		defer close(desk)
@@ -257,16 +258,36 @@ func (s *Server) Run(ctx context.Context) error {
 	return group.Wait()
 }
 
-// ageAnswers removes packs that were kept long enough, until ctx ends.
-func (s *Server) ageAnswers(ctx context.Context) {
+// perRound is how many repositories are looked at in a minute: 100,000 take a day.
+const perRound = 100
+
+// rounds removes packs that were kept long enough, and looks for repositories that need upkeep though
+// nobody touches them, until ctx ends.
+func (s *Server) rounds(ctx context.Context) {
 	t := time.NewTicker(time.Minute)
 	defer t.Stop()
+	var at grasp.Addr
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-t.C:
-			s.answers.Sweep()
+		}
+		s.answers.Sweep()
+		next, err := s.store.ReposAfter(ctx, at, perRound)
+		if err != nil {
+			if ctx.Err() == nil {
+				s.log.Warn("cannot look for repositories that need upkeep", "err", err)
+			}
+			continue
+		}
+		if at = (grasp.Addr{}); len(next) == perRound {
+			at = next[perRound-1]
+		}
+		for _, repo := range next {
+			if err := s.vault.Consider(repo); err != nil {
+				s.log.Warn("cannot look at a repository", "repo", repo.String(), "err", err)
+			}
 		}
 	}
 }

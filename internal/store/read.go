@@ -338,3 +338,26 @@ func (s *Store) Repos(ctx context.Context, limit int) ([]RepoInfo, error) {
 	})
 	return out, err
 }
+
+// ReposAfter returns up to limit repositories that have a home here, whatever their hosting, in the
+// order of owner and identifier, beginning behind after; the zero Addr begins at the beginning.
+func (s *Store) ReposAfter(ctx context.Context, after grasp.Addr, limit int) ([]grasp.Addr, error) {
+	owner, ok := parse32(after.Owner)
+	if !ok && after.Owner != "" {
+		return nil, fault.Errorf(fault.Invalid, "store: repos", "%q is not a public key", after.Owner)
+	}
+	var out []grasp.Addr
+	err := s.read(ctx, "store: repos", func(ctx context.Context, r *reader) error {
+		return r.rows(ctx, `SELECT owner, identifier FROM repos INDEXED BY repos_owner
+			WHERE (owner, identifier) > (?1, ?2) ORDER BY owner, identifier LIMIT ?3`,
+			[]any{owner[:], after.ID, limit}, func(row scanner) error {
+				var key id32
+				var a grasp.Addr
+				err := row.Scan(&key, &a.ID)
+				a.Owner = key.key()
+				out = append(out, a)
+				return err
+			})
+	})
+	return out, err
+}
