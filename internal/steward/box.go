@@ -29,22 +29,21 @@ func (s *Steward) lockers(ctx context.Context, e Entry) ([]grasp.Addr, error) {
 }
 
 // disown takes away what was pushed to boxes under the id of ev and is not what ev says (G06-06). Only
-// one event can ever have an id: what contradicts it waits in vain.
-func (s *Steward) disown(ctx context.Context, ev *nostr.Event) {
+// one event can ever have an id: what contradicts it waits in vain, whatever becomes of ev.
+func (s *Steward) disown(ctx context.Context, ev *nostr.Event) error {
 	if !s.cfg.Boxes {
-		return
+		return nil
 	}
-	ctx = context.WithoutCancel(ctx)
 	list, err := s.ledger.Placeholders(ctx, Orphan{Event: grasp.EventID(ev.ID)})
 	if err != nil {
-		s.log.Error("cannot look for placeholders", "event", ev.ID, "err", err)
-		return
+		return fault.Wrap("steward: disown", err)
 	}
 	for _, o := range list {
 		if err := s.disownIn(ctx, o, ev); err != nil {
-			s.log.Error("cannot remove what contradicts an event", "event", ev.ID, "repo", o.Repo.String(), "err", err)
+			return err
 		}
 	}
+	return nil
 }
 
 func (s *Steward) disownIn(ctx context.Context, o Orphan, ev *nostr.Event) error {

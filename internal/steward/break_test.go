@@ -83,6 +83,9 @@ func stories() []story {
 	pr := st.Pull(carol, 3, p1.ID, demo, bobsDemo)
 	prRef := pullRef(pr)
 	live := func(w *world) { w.live(demo, bob) }
+	mine, away := st.Proposal(carol, 3, p1.ID, demo, far), st.Proposal(carol, 4, p1.ID, far)
+	mineRef, awayRef := pullRef(mine), pullRef(away)
+	theirs := st.Proposal(bob, 3, p1.ID, demo)
 	return []story{
 		{"announcement, state and push", func(*world) {}, []act{
 			say(ann), say(state), pushTo(demo, to("main", c2)),
@@ -168,6 +171,43 @@ func stories() []story {
 			w.pushes(demo, w.set(demo, prRef, p1))
 			w.clock.Advance(21 * time.Minute)
 		}, []act{pushTo(demo, to(prRef, p2))}},
+		{"box, then its event", live, []act{pushTo(carolsBox, to(mineRef, p1)), say(mine)}},
+		{"event, then its box", live, []act{say(mine), pushTo(carolsBox, to(mineRef, p1))}},
+		{"box and event for elsewhere", func(*world) {}, []act{pushTo(carolsBox, to(awayRef, p1)), say(away)}},
+		{"event for elsewhere, then its box", func(*world) {}, []act{say(away), pushTo(carolsBox, to(awayRef, p1))}},
+		{"box, and its event says something else", live, []act{pushTo(carolsBox, to(mineRef, p2)), say(mine)}},
+		{"box, and the event is somebody else's", live, []act{
+			pushTo(carolsBox, to(pullRef(theirs), p1), to(awayRef, p1)), say(theirs), say(away),
+		}},
+		{"box without an event", func(w *world) {
+			w.pushes(carolsBox, w.set(carolsBox, awayRef, p1))
+			w.clock.Advance(21 * time.Minute)
+		}, []act{clockTicks}},
+		{"box pushed to again", func(w *world) {
+			w.pushes(carolsBox, w.set(carolsBox, awayRef, p1))
+			w.clock.Advance(21 * time.Minute)
+		}, []act{pushTo(carolsBox, to(awayRef, p2))}},
+		{"box that brings what a state waits for", func(w *world) {
+			live(w)
+			w.keeps(st.State(alice, "demo", 5, "main", string(p1.ID)), mine)
+		}, []act{pushTo(carolsBox, to(mineRef, p1))}},
+		{"deletion of what is in a box", func(w *world) {
+			live(w)
+			w.pushes(carolsBox, w.set(carolsBox, mineRef, p1), w.set(carolsBox, awayRef, p1))
+			w.serves(mine, away)
+		}, []act{say(st.Delete(carol, 6, mine.ID)), say(st.Delete(carol, 7, away.ID))}},
+		{"the owner of a box vanishes", func(w *world) {
+			live(w)
+			w.pushes(carolsBox, w.set(carolsBox, mineRef, p1), w.set(carolsBox, awayRef, p1))
+			w.serves(mine, away)
+		}, []act{say(vanish(carol, 9, "ALL_RELAYS"))}},
+		{"what is in a box expires", func(w *world) {
+			live(w)
+			soon := st.Expiring(mine, 100)
+			w.pushes(carolsBox, w.set(carolsBox, pullRef(soon), p1))
+			w.serves(soon)
+			w.clock.Advance(time.Hour)
+		}, []act{clockTicks}},
 		{"end of grace", func(w *world) {
 			live(w)
 			w.serves(st.AnnounceAt(demo, 6, "elsewhere.net"))

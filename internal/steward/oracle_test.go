@@ -164,8 +164,16 @@ func (w *world) agree() error {
 		ids[r.Addr.ID] = true
 		hosted[r.Addr] = r.Hosting
 	}
+	for _, o := range w.mem.Orphans() {
+		ids[o.Repo.ID] = true
+	}
 	for _, a := range w.disk.Folders() {
-		if hosted[a] == grasp.NotHosted {
+		if a.Box {
+			ids[a.ID] = true
+			if err := w.agreeOnBox(a); err != nil {
+				return err
+			}
+		} else if hosted[a] == grasp.NotHosted {
 			return fmt.Errorf("%s's repository does not live here and has a folder", who(a.Owner))
 		}
 	}
@@ -184,6 +192,13 @@ func (w *world) agree() error {
 		}
 		if err := f.released(); err != nil {
 			return err
+		}
+		for _, p := range f.view.Pulls {
+			for _, box := range p.Lockers() {
+				if p.Shelf == grasp.Waiting && w.ref(box, string(grasp.PullRef(p.ID))) == p.Tip {
+					return fmt.Errorf("pull request %s still waits although its box has it (G06-08)", p.ID.Short())
+				}
+			}
 		}
 	}
 	return nil
@@ -204,6 +219,27 @@ func (w *world) agreeOn(f facts, repo grasp.Addr) error {
 			}
 		}
 	}
+	return w.recorded(repo, refs)
+}
+
+// agreeOnBox checks that a contributor's box holds PR refs alone, and at least one (G06-12).
+func (w *world) agreeOnBox(box grasp.Addr) error {
+	refs, _, _ := w.disk.Refs(box)
+	if len(refs) == 0 {
+		return fmt.Errorf("%s is empty and still there", box)
+	}
+	for ref := range refs {
+		if _, ok := ref.Pull(); !ok {
+			return fmt.Errorf("%s holds %s", box, ref)
+		}
+	}
+	return w.recorded(box, refs)
+}
+
+// recorded checks that the ledger knows what repo looks like and how it came to that, and that there is
+// a reason for everything.
+func (w *world) recorded(repo grasp.Addr, refs grasp.Refs) error {
+	owner := repo.Owner
 	settled, err := w.mem.SettledRefs(context.Background(), repo)
 	if err != nil {
 		return err
@@ -242,7 +278,11 @@ func (w *world) agreeOn(f facts, repo grasp.Addr) error {
 func (w *world) pullRef(repo grasp.Addr, id grasp.EventID, is grasp.OID) error {
 	if e, err := w.mem.Event(context.Background(), id); err == nil {
 		p, err := grasp.ParsePull(e.Event)
-		if err == nil && p.Tip == is {
+		if root, rerr := w.mem.Event(context.Background(), p.Root); rerr == nil && len(p.Repos) == 0 {
+			of, _ := grasp.ParsePull(root.Event)
+			p.Repos = of.Repos
+		}
+		if err == nil && p.Tip == is && (!repo.Box || p.Fits(repo)) {
 			return nil
 		}
 	}
@@ -295,10 +335,15 @@ func (w *world) print() string {
 		}
 	}
 	for _, a := range w.disk.Folders() {
-		fmt.Fprintf(&b, "folder %s %s\n", a.ID, who(a.Owner))
+		fmt.Fprintf(&b, "folder %s %s, box %t\n", a.ID, who(a.Owner), a.Box)
+		if refs, _, _ := w.disk.Refs(a); a.Box {
+			for _, n := range refs.Sorted() {
+				fmt.Fprintf(&b, "  %s %s\n", n, refs[n].Short())
+			}
+		}
 	}
 	for _, o := range w.mem.Orphans() {
-		fmt.Fprintf(&b, "orphan %s %s\n", who(o.Repo.Owner), o.Event.Short())
+		fmt.Fprintf(&b, "orphan %s %s %s, box %t\n", o.Repo.ID, who(o.Repo.Owner), o.Event.Short(), o.Repo.Box)
 	}
 	return b.String()
 }

@@ -154,7 +154,18 @@ func (s *Steward) countOrphans(ctx context.Context, id string) ([]grasp.Addr, er
 	for _, o := range k.orphans {
 		counted[Orphan{Repo: o.Repo, Event: o.Event}] = true
 	}
+	lost, err := s.ledger.Lost(ctx, id)
+	if err != nil {
+		return nil, fault.Wrap("steward: mend", err)
+	}
+	now := s.cfg.Now()
 	var rows []Orphan
+	gone := map[grasp.EventID]bool{} // what was in a box has no time left wherever it was mirrored
+	for _, o := range lost {
+		gone[o.Event] = true
+		o.Deadline = now
+		rows = append(rows, o)
+	}
 	for owner := range k.view.Hosted {
 		repo := grasp.Addr{Owner: owner, ID: id}
 		snap, err := s.vault.Refs(ctx, repo)
@@ -172,18 +183,13 @@ func (s *Steward) countOrphans(ctx context.Context, id string) ([]grasp.Addr, er
 				return nil, err
 			}
 			if !accepted {
-				o.Deadline = s.cfg.Now().Add(s.cfg.OrphanTTL)
+				o.Deadline = now.Add(s.cfg.OrphanTTL)
+				if gone[event] {
+					o.Deadline = now
+				}
 				rows = append(rows, o)
 			}
 		}
-	}
-	lost, err := s.ledger.Lost(ctx, id)
-	if err != nil {
-		return nil, fault.Wrap("steward: mend", err)
-	}
-	for _, o := range lost {
-		o.Deadline = s.cfg.Now()
-		rows = append(rows, o)
 	}
 	waiting, err := s.ledger.Placeholders(ctx, Orphan{Repo: grasp.Addr{ID: id}})
 	if err != nil {

@@ -192,14 +192,30 @@ func (p *player) choose() (string, func() error) {
 		ev := st.Pull(carol, p.at, pick(p, p1, p2).ID, repo)
 		p.pulls = append(p.pulls, ev)
 		return p.say(ev)
+	case n < 76: // a pull request into a box: its author's or not, now and then before there is an event
+		box := pick(p, carolsBox, carolsBox, bobsBox)
+		ev := st.Proposal(box.Owner, p.at, pick(p, p1, p2).ID, pick(p, demo, far))
+		if len(p.pulls) > 0 && p.r.IntN(3) > 0 {
+			ev = p.pulls[p.r.IntN(len(p.pulls))]
+		} else {
+			p.pulls = append(p.pulls, ev)
+		}
+		return p.pushOf(box, []grasp.RefChange{p.set(box, pullRef(ev), pick(p, p1, p2))})
+	case n < 77 && len(p.pulls) > 0: // an event that may have been pushed before it came
+		return p.say(p.pulls[p.r.IntN(len(p.pulls))])
 	case n < 80: // the ref of a pull request, at its tip or not
 		ev := st.Pull(carol, p.at, pick(p, p1, p2).ID, repo)
 		if len(p.pulls) > 0 && p.r.IntN(3) > 0 {
 			ev = p.pulls[p.r.IntN(len(p.pulls))]
 		}
 		return p.pushOf(repo, []grasp.RefChange{p.set(repo, pullRef(ev), pick(p, p1, p2))})
-	case n < 84:
+	case n < 82:
 		return p.say(st.Issue(carol, p.at, repo))
+	case n < 84: // a proposal, whose commit is in a box of its author
+		author := pick(p, carol, carol, bob)
+		ev := st.Proposal(author, p.at, pick(p, p1, p2).ID, pick(p, repo, far))
+		p.pulls = append(p.pulls, ev)
+		return p.say(ev)
 	case n < 89 && len(p.events) > 0: // delete something
 		ev := p.events[p.r.IntN(len(p.events))]
 		what := ev.ID

@@ -69,7 +69,9 @@ func (s *Steward) admit(ctx context.Context, ev *nostr.Event, raw []byte, source
 		return 0, news{}, s.stale(ctx, ev)
 	}
 	e := &Entry{Event: ev, Raw: raw, Shelf: grasp.Served, Received: now, Expires: expiration(ev), Source: source}
-	defer s.disown(ctx, ev) // whatever comes of it
+	if err := s.disown(ctx, ev); err != nil {
+		return 0, news{}, err
+	}
 	switch ev.Kind {
 	case grasp.KindAnnouncement:
 		return s.receiveAnnouncement(ctx, e, ans)

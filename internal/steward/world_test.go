@@ -27,6 +27,11 @@ var (
 	carol   = st.Key("carol")
 	mallory = st.Key("mallory")
 
+	// Boxes, and a repository that lives elsewhere.
+	carolsBox = grasp.Addr{Owner: carol, ID: "demo", Box: true}
+	bobsBox   = grasp.Addr{Owner: bob, ID: "demo", Box: true}
+	far       = grasp.Addr{Owner: mallory, ID: "demo"}
+
 	demo     = grasp.Addr{Owner: alice, ID: "demo"}
 	bobsDemo = grasp.Addr{Owner: bob, ID: "demo"}
 
@@ -69,7 +74,7 @@ type world struct {
 func newWorld(t testing.TB, set ...func(*steward.Config)) *world {
 	w := &world{t: t, clock: st.NewClock(), disk: st.NewDisk(), brk: new(st.Breaker), log: slog.New(slog.DiscardHandler)}
 	w.mem = st.NewMemory(w.clock.Now)
-	w.cfg = steward.Config{Site: site, Now: w.clock.Now, Books: w.brk.Books(w.mem)}
+	w.cfg = steward.Config{Site: site, Now: w.clock.Now, Boxes: true, Books: w.brk.Books(w.mem)}
 	for _, f := range set {
 		f(&w.cfg)
 	}

@@ -27,9 +27,10 @@ func (a *applier) bury(t *tomb, put *row) error {
 			continue
 		}
 		if t.what == tombVanish {
-			// Nobody could name these before; a crash must not leave them as they are.
+			// Nobody could name these before; a crash must not leave them as they are. A served pull
+			// request is in no View, and yet its refs have to go.
 			if err := a.exec(a.ctx, `INSERT OR IGNORE INTO unsettled (identifier)
-				SELECT identifier FROM subjects WHERE event = ?1`, seq); err != nil {
+				SELECT j.value FROM events e, json_each(e.subjects) j WHERE e.seq = ?1`, seq); err != nil {
 				return err
 			}
 		}

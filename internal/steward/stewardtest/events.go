@@ -89,6 +89,13 @@ func Pull(author grasp.PubKey, at int, tip grasp.OID, repos ...grasp.Addr) *nost
 	return Event(author, grasp.KindPull, at, "", append(addrTags(repos), nostr.Tag{"c", string(tip)})...)
 }
 
+// Proposal is a Pull whose commits are to be had from its author's box, for the first of the
+// repositories.
+func Proposal(author grasp.PubKey, at int, tip grasp.OID, repos ...grasp.Addr) *nostr.Event {
+	clone := "https://" + Host + "/prs/" + author.Npub() + "/" + repos[0].ID + ".git"
+	return Event(author, grasp.KindPull, at, "", append(addrTags(repos), nostr.Tag{"c", string(tip)}, nostr.Tag{"clone", clone})...)
+}
+
 func addrTags(repos []grasp.Addr) []nostr.Tag {
 	var tags []nostr.Tag
 	for _, r := range repos {

@@ -143,6 +143,15 @@ func vanish(b *bench) {
 	if err != nil || !slices.Contains(marked, "demo") {
 		b.Errorf("unsettled: %v, %v; want demo, whose events are gone", marked, err)
 	}
+	// A served pull request is in no View; that it is gone must be noticed all the same.
+	pull := Entry(Event(3, grasp.KindPull, 90, ""), grasp.Served)
+	pull.Subjects = []string{"named", "too"}
+	b.commit(steward.Change{Put: pull})
+	b.commit(steward.Change{Tombs: []steward.Tomb{{By: Key(3), Vanish: true, Until: 100}}})
+	marked, err = b.Unsettled(context.Background())
+	if err != nil || !slices.Contains(marked, "named") || !slices.Contains(marked, "too") {
+		b.Errorf("unsettled: %v, %v; want what the pull request named", marked, err)
+	}
 	// Not undone by anything earlier, and a later request takes the earlier one with it.
 	b.commit(steward.Change{Tombs: []steward.Tomb{{By: Key(1), Vanish: true, Until: 10}}})
 	b.refused(before[2])
