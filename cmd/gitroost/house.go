@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"log/slog"
 	"os"
 	"runtime/debug"
@@ -29,6 +30,13 @@ func newHouse(ctx context.Context, cfg config.Config, log *slog.Logger) (house, 
 		return nil, err
 	}
 	return s, nil
+}
+
+// A caller asks the server of a configuration something, and returns JSON.
+type caller func(ctx context.Context, cfg config.Config, log *slog.Logger, method string, params ...any) (json.RawMessage, error)
+
+func manageHouse(ctx context.Context, cfg config.Config, log *slog.Logger, method string, params ...any) (json.RawMessage, error) {
+	return server.Manage(ctx, cfg, log, method, params...)
 }
 
 func programVersion() string { return server.Version() }

@@ -34,6 +34,7 @@ type app struct {
 	now      func() time.Time
 	git      client.Git
 	house    builder
+	manage   caller
 }
 
 func main() {
@@ -47,7 +48,7 @@ func main() {
 		<-signals
 		os.Exit(exitFailure)
 	}()
-	a := &app{env: os.Environ(), out: os.Stdout, err: os.Stderr, now: time.Now, git: newGit(os.Environ()), house: newHouse}
+	a := &app{env: os.Environ(), out: os.Stdout, err: os.Stderr, now: time.Now, git: newGit(os.Environ()), house: newHouse, manage: manageHouse}
 	os.Exit(a.run(ctx, os.Args[1:]))
 }
 

@@ -67,7 +67,7 @@ func TestDoorCORS(t *testing.T) {
 		{"/prs page while it is off", "GET", h.URL + "/prs/" + alice.Npub + "/demo.git", "", 404, nil},
 		{"/prs", "GET", h.URL + "/prs", "", 404, nil},
 		{"long path", "GET", h.URL + "/" + strings.Repeat("x", 5000), "", 404, nil},
-		{"management without NIP-86", "POST", h.URL + "/", "{}", 415, []string{"Content-Type", "application/nostr+json+rpc"}},
+		{"a call without authorisation", "POST", h.URL + "/", "{}", 401, []string{"Content-Type", "application/nostr+json+rpc"}},
 	} {
 		for _, origin := range []string{"", "https://gitworkshop.dev", "null"} {
 			header := q.header

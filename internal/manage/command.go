@@ -348,7 +348,7 @@ func (h *Handler) effect(e Effect, sizes map[grasp.Addr]int64, would string) []s
 		lines = append(lines, fmt.Sprintf("%s in %d repositories", bytes(total), n))
 	}
 	if len(e.Repos) > 0 {
-		lines = append(lines, "their git data is kept for "+days(h.cfg.Grace))
+		lines = append(lines, "the git data is kept for "+days(h.cfg.Grace))
 	}
 	if len(lines) == 0 {
 		lines = append(lines, "nothing of it is here")
@@ -360,8 +360,8 @@ func plural(n int, word string) string {
 	switch {
 	case n == 1:
 		return word
-	case strings.HasSuffix(word, "y"):
-		return strings.TrimSuffix(word, "y") + "ies"
+	case word == "repository":
+		return "repositories"
 	}
 	return word + "s"
 }

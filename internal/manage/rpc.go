@@ -148,3 +148,22 @@ func Methods() []string {
 	slices.Sort(out)
 	return out
 }
+
+// Call carries out one call of this process itself, and returns its result as JSON. Its errors are
+// *fault.Error or *grasp.Refusal.
+func (h *Handler) Call(ctx context.Context, by, name string, params ...any) (json.RawMessage, error) {
+	req := request{Method: name}
+	for _, p := range params {
+		b, err := json.Marshal(p)
+		if err != nil {
+			return nil, fault.Wrap("manage: call", err)
+		}
+		req.Params = append(req.Params, b)
+	}
+	result, err := h.call(ctx, by, req)
+	if err != nil {
+		return nil, err
+	}
+	b, err := json.Marshal(result)
+	return b, fault.Wrap("manage: call", err)
+}

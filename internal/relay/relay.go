@@ -60,7 +60,7 @@ type Relay struct {
 	d        *dispatcher
 	recs     *reconciliations
 	document atomic.Pointer[[]byte] // of NIP-11; replaced as a whole
-	hosts    map[string]struct{} // authorities of the public URLs
+	hosts    map[string]struct{}    // authorities of the public URLs
 	bounds   bounds
 	n        counters
 	hits     hits

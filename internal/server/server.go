@@ -43,21 +43,24 @@ type Server struct {
 	now    func() time.Time
 	tick   <-chan time.Time // when the desk sweeps; nil means every sweepEvery
 
-	listener net.Listener
-	admin    net.Listener // or nil
-	http     *http.Server
-	adminSrv *http.Server
-	relay    *relay.Relay
-	pages    *web.Web
-	manage   *manage.Handler
-	op       operation
-	limited  limited // how often the desk said no because of a limit
-	steward  *steward.Steward
-	store    *store.Store
-	vault    *gitdir.Vault
-	answers  *answers.Cache
-	unlock   func() // of the data folder
-	ready    chan struct{}
+	listener  net.Listener
+	admin     net.Listener // or nil
+	http      *http.Server
+	adminSrv  *http.Server
+	local     net.Listener // the socket for the command line, or nil
+	localSrv  *http.Server
+	localPath string
+	relay     *relay.Relay
+	pages     *web.Web
+	manage    *manage.Handler
+	op        operation
+	limited   limited // how often the desk said no because of a limit
+	steward   *steward.Steward
+	store     *store.Store
+	vault     *gitdir.Vault
+	answers   *answers.Cache
+	unlock    func() // of the data folder
+	ready     chan struct{}
 }
 
 // An Option changes what only tests change.
@@ -100,6 +103,7 @@ func New(ctx context.Context, cfg config.Config, log *slog.Logger, opts ...Optio
 	if err := s.steward.LoadRules(ctx); err != nil {
 		return nil, fault.Wrap("server: rules", err)
 	}
+	s.openLocal()
 	return s, nil
 }
 
@@ -139,13 +143,9 @@ func (s *Server) build() error {
 	cfg, lim := s.cfg, s.cfg.Limits
 	bound := s.listener.Addr().String()
 	s.public = cfg.Public(bound)
-	urls := []string{s.public}
-	for _, a := range cfg.Authorities(bound) {
-		urls = append(urls, "https://"+a)
-	}
-	site, err := grasp.NewSite(urls...)
+	site, err := s.site(bound)
 	if err != nil {
-		return fault.Errorf(fault.Invalid, "server: domain", "%v", err)
+		return err
 	}
 	s.steward = steward.New(steward.Config{
 		Site: site, Now: s.now, Rules: cfg.Rules(), Contact: cfg.Contact, Books: s.store, Ruled: s.ruled,
@@ -248,6 +248,9 @@ func (s *Server) Run(ctx context.Context) error {
 	if s.adminSrv != nil {
 		group.Go(func() error { return named("admin", ignoreClosed(s.adminSrv.Serve(s.admin))) })
 	}
+	if s.localSrv != nil {
+		group.Go(func() error { return named("socket", ignoreClosed(s.localSrv.Serve(s.local))) })
+	}
 	group.Go(func() error {
 		<-ctx.Done()
 		s.stop(stopWork, desk)
@@ -310,6 +313,11 @@ func (s *Server) stop(stopWork func(), desk <-chan struct{}) {
 	if s.adminSrv != nil {
 		s.adminSrv.Close()
 	}
+	if s.localSrv != nil {
+		if err := s.localSrv.Shutdown(drain); err != nil {
+			s.localSrv.Close()
+		}
+	}
 	stopWork()
 	<-desk
 }
@@ -321,6 +329,10 @@ func (s *Server) release() {
 	}
 	if s.admin != nil {
 		s.admin.Close()
+	}
+	if s.local != nil {
+		s.local.Close()
+		os.Remove(s.localPath)
 	}
 	if s.answers != nil {
 		s.answers.Close()
