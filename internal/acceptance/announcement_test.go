@@ -169,13 +169,14 @@ func TestAnnouncementInPurgatoryIsInvisible(t *testing.T) {
 	h := housetest.Start(t)
 	c, owner := h.Dial(), housetest.NewKey(t)
 	listener := h.Dial()
-	sub := listener.Subscribe(nostr.Filter{}, nostr.Filter{Kinds: []int{30617}}, nostr.Filter{Authors: []string{owner.Pub}})
+	sub := listener.Subscribe(nostr.Filter{}, nostr.Filter{Kinds: []int{30617}}, nostr.Filter{Authors: []string{owner.Pub}}, nostr.Filter{Search: "zxqv"})
 	listener.Stored(sub)
 	ev := h.Announcement(owner, "tool", 0, nostr.Tag{"t", "zxqv"}, nostr.Tag{"description", "about zxqv"})
 	c.Held(ev)
 	c.Hides(ev)
 	for _, f := range []nostr.Filter{
 		{}, {Kinds: []int{30617}}, {Authors: []string{owner.Pub}}, {Tags: nostr.TagMap{"d": {"tool"}}}, {Tags: nostr.TagMap{"t": {"zxqv"}}},
+		{Search: "zxqv"}, {Search: "tool", Kinds: []int{30617}},
 	} {
 		if n := len(c.Query(f)); n != 0 {
 			t.Errorf("%v brings %d events", f, n)

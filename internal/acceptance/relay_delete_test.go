@@ -148,7 +148,8 @@ func TestRelayProtectedEvents(t *testing.T) {
 	good := login(owner, h.RelayURL(), challenge)
 	auth(good, true)
 	c.Accepted(ev)
-	c.Refused(good, "invalid: ") // never stored
+	c.Refused(owner.Sign(1, 0, "about nothing", nostr.Tag{"-"}), "blocked: ") // it still has to be related
+	c.Refused(good, "invalid: ")                                              // never stored
 	// Somebody else's connection knows nothing of it.
 	h.Dial().Refused(issue(owner, owner, "tool", "y", nostr.Tag{"-"}), "auth-required: ")
 }
