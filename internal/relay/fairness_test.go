@@ -313,3 +313,41 @@ func TestUploadsOfNetworks(t *testing.T) {
 	hog.wantOK(ev[0].ID, true, "")
 	second.wantOK(ev[1].ID, true, "")
 }
+
+// A query that takes long gives its place to those who wait, and is answered after them; also where
+// nobody could know that it would take long (hardening §10, filter bombs).
+func TestLongQueriesMakeRoom(t *testing.T) {
+	block := make(chan struct{})
+	h := open(t, func(c *relay.Config) {
+		networks(c)
+		c.MaxQueries, c.QuerySlice, c.QueryTime, c.QueryWait = 2, time.Millisecond, patience, patience
+	})
+	asked := make(chan struct{}, 100)
+	h.whenAsked(func(ctx context.Context, f nostr.Filter) {
+		if slices.Contains(f.Kinds, 7) {
+			asked <- struct{}{}
+			select {
+			case <-block:
+			case <-ctx.Done():
+			}
+		}
+	})
+	ev := sign(t, alice, nostr.Event{Kind: 7, CreatedAt: 1})
+	h.put(ev)
+	one, two := h.from("one"), h.from("two")
+	one.raw(`["REQ","s",{"kinds":[7]}]`)
+	<-asked
+	two.raw(`["COUNT","s",{"kinds":[7]}]`)
+	other := h.from("other")
+	for range 5 {
+		other.raw(`["REQ","q",{"kinds":[1]}]`)
+		other.untilEOSE("q")
+	}
+	close(block)
+	if ids := one.untilEOSE("s"); len(ids) != 1 || ids[0] != ev.ID {
+		t.Errorf("the long query found %v", ids)
+	}
+	if m := two.want("COUNT"); m[2].(map[string]any)["count"] != 1.0 {
+		t.Errorf("counted %v", m)
+	}
+}

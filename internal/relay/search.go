@@ -20,7 +20,8 @@ func (s *session) loadSearch(sub *subscription, f nostr.Filter, seen map[key]str
 	var page []arrival
 	var rest []later
 	size := 0
-	err := s.askAmong(s.r.searches, left, func(ctx context.Context) error {
+	err := s.askSearch(left, func(ctx context.Context) error {
+		page, rest, size = nil, nil, 0 // it may have been asked before
 		return s.r.reader.Query(ctx, f, func(id grasp.EventID, raw []byte) bool {
 			if len(rest) > 0 || size > 0 && size+len(raw) > pageBytes {
 				rest = append(rest, later{id, len(raw)})

@@ -22,6 +22,7 @@ import (
 
 const (
 	maxInbox     = 64       // messages of one connection that wait for the worker
+	longMessage  = 32 << 10 // bytes of a message that is parsed in its turn
 	smallMessage = 64 << 10 // bytes that are read without asking for a share of MaxUploads
 	uploadWait   = 20 * time.Second
 	byeTime      = 3 * time.Second // for the client to answer our close frame
@@ -376,11 +377,28 @@ func (s *session) handle(in incoming) {
 	case in.binary:
 		s.notice("invalid: messages are text, not binary")
 	default:
-		s.dispatch(parseMessage(in.text, s.r.bounds))
+		m, ok := s.parse(in.text)
+		if !ok {
+			return
+		}
+		s.dispatch(m)
 	}
 	if in.last {
 		s.end(websocket.CloseMessageTooBig, "message is larger than "+limit+" bytes")
 	}
+}
+
+// parse reads a message. A large one waits for its turn first, for it takes as long as many
+// signatures. ok is false if the connection has ended.
+func (s *session) parse(text string) (m message, ok bool) {
+	if len(text) > longMessage {
+		turn, err := s.r.verify.take(s.ctx, s.acct)
+		if err != nil {
+			return m, false
+		}
+		defer turn.done()
+	}
+	return parseMessage(text, s.r.bounds), true
 }
 
 // unread answers a message of which only the beginning was kept: an EVENT by its OK if its id is

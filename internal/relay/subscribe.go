@@ -353,6 +353,7 @@ func (s *session) loadOne(sub *subscription, f nostr.Filter, seen map[key]struct
 		}
 		err := s.ask(left, func(ctx context.Context) error {
 			start := s.r.cfg.Now()
+			page, size, more = nil, 0, false // it may have been asked before
 			return s.r.reader.Query(ctx, f, func(id grasp.EventID, raw []byte) bool {
 				k := keyOf(string(id))
 				if _, sent := edge[k]; sent {
@@ -398,40 +399,6 @@ func (s *session) loadOne(sub *subscription, f nostr.Filter, seen map[key]struct
 		}
 		f.Until, f.Limit = &at, want+len(edge)
 	}
-}
-
-// overslept reports whether a query that began at start has to make room for others.
-func (s *session) overslept(start time.Time) bool {
-	return s.r.cfg.Now().Sub(start) > s.r.cfg.QuerySlice && s.r.queries.contended()
-}
-
-// ask runs one question to the store within what is left of the time for the whole request.
-// Waiting for a turn is not held against the client.
-func (s *session) ask(left *time.Duration, question func(ctx context.Context) error) error {
-	return s.askAmong(s.r.queries, left, question)
-}
-
-// askAmong is ask where turns decides whose turn it is.
-func (s *session) askAmong(turns *turns, left *time.Duration, question func(ctx context.Context) error) error {
-	wait, cancel := context.WithTimeout(s.ctx, s.r.cfg.QueryWait)
-	turn, err := turns.take(wait, s.acct)
-	cancel()
-	if err != nil {
-		if s.ctx.Err() == nil {
-			s.limited(hitQueryWait)
-		}
-		return fault.E(fault.Busy, "relay: ask", "too many requests are being answered, try again")
-	}
-	defer turn.done()
-	ctx, cancel := context.WithTimeout(s.ctx, *left)
-	defer cancel()
-	start := s.r.cfg.Now()
-	err = question(ctx)
-	*left -= s.r.cfg.Now().Sub(start)
-	if err == nil {
-		err = ctx.Err()
-	}
-	return err
 }
 
 // tellQuery says why a request could not be answered.
@@ -480,11 +447,11 @@ func (s *session) onCount(m message) {
 	var n int64
 	if len(fs) > 0 {
 		left := s.r.cfg.QueryTime
-		turns := s.r.queries
+		ask := s.ask
 		if slices.ContainsFunc(fs, func(f nostr.Filter) bool { return f.Search != "" }) {
-			turns = s.r.searches
+			ask = s.askSearch
 		}
-		err := s.askAmong(turns, &left, func(ctx context.Context) (err error) {
+		err := ask(&left, func(ctx context.Context) (err error) {
 			n, err = s.r.reader.Count(ctx, fs)
 			return err
 		})

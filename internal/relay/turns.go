@@ -57,7 +57,12 @@ func newTurns(most int, now func() time.Time, hit func()) *turns {
 
 // take waits for a's turn. It must be given back by done. The error is ctx's.
 func (t *turns) take(ctx context.Context, a *account) (*turn, error) {
-	w := &turn{t: t, a: a, heavy: a.heavy(), ready: make(chan struct{})}
+	return t.takeAs(ctx, a, a.heavy())
+}
+
+// takeAs is take where the caller knows whether it stands behind the others.
+func (t *turns) takeAs(ctx context.Context, a *account, heavy bool) (*turn, error) {
+	w := &turn{t: t, a: a, heavy: heavy, ready: make(chan struct{})}
 	if w.heavy {
 		t.hit()
 	}
@@ -99,6 +104,13 @@ func (t *turns) contended() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.lines[0].order.Len()+t.lines[1].order.Len() > 0
+}
+
+// wanted reports whether somebody waits who stands behind nobody.
+func (t *turns) wanted() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.lines[0].order.Len() > 0
 }
 
 func (w *turn) line() int {

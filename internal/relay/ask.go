@@ -1,0 +1,90 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/gitroost/gitroost/internal/fault"
+)
+
+// A question asks the store something. It may be asked twice, and begins anew then.
+type question func(ctx context.Context) error
+
+// errDemoted says that a question took too long while others waited.
+var errDemoted = errors.New("made room for others")
+
+// overslept reports whether a query that began at start has to make room for others.
+func (s *session) overslept(start time.Time) bool {
+	return s.r.cfg.Now().Sub(start) > s.r.cfg.QuerySlice && s.r.queries.contended()
+}
+
+// ask runs one question to the store within what is left of the time for the whole request. Waiting
+// for a turn is not held against the client.
+func (s *session) ask(left *time.Duration, q question) error {
+	return s.askAmong(s.r.queries, left, q)
+}
+
+// askSearch is ask for what searches (NIP-50).
+func (s *session) askSearch(left *time.Duration, q question) error {
+	return s.askAmong(s.r.searches, left, q)
+}
+
+// askAmong asks q when it is its turn. Nobody can tell beforehand what a question costs: one that
+// takes longer than a moment while others wait gives its place to them, and is asked anew behind
+// them, among the few that may take their time. What was spent on it is not held against it.
+func (s *session) askAmong(t *turns, left *time.Duration, q question) error {
+	all := *left
+	heavy := s.acct.heavy()
+	err := s.askOnce(t, heavy, !heavy, left, q)
+	if errors.Is(err, errDemoted) {
+		*left = all
+		err = s.askOnce(t, true, false, left, q)
+	}
+	return err
+}
+
+// askOnce asks q once. yields says that it ends with errDemoted if it keeps others waiting.
+func (s *session) askOnce(t *turns, heavy, yields bool, left *time.Duration, q question) error {
+	wait, cancel := context.WithTimeout(s.ctx, s.r.cfg.QueryWait)
+	turn, err := t.takeAs(wait, s.acct, heavy)
+	cancel()
+	if err != nil {
+		if s.ctx.Err() == nil {
+			s.limited(hitQueryWait)
+		}
+		return fault.E(fault.Busy, "relay: ask", "too many requests are being answered, try again")
+	}
+	defer turn.done()
+	ctx, cancel := context.WithTimeout(s.ctx, *left)
+	defer cancel()
+	if yields {
+		var demote context.CancelCauseFunc
+		ctx, demote = context.WithCancelCause(ctx)
+		defer demote(nil)
+		watch(ctx, 2*s.r.cfg.QuerySlice, t, demote)
+	}
+	start := s.r.cfg.Now()
+	err = q(ctx)
+	*left -= s.r.cfg.Now().Sub(start)
+	if context.Cause(ctx) == errDemoted {
+		return errDemoted
+	}
+	if err == nil {
+		err = ctx.Err()
+	}
+	return err
+}
+
+// watch looks every now and then, until ctx ends, whether a question keeps others waiting.
+func watch(ctx context.Context, every time.Duration, t *turns, demote context.CancelCauseFunc) {
+	time.AfterFunc(every, func() {
+		switch {
+		case ctx.Err() != nil:
+		case t.wanted():
+			demote(errDemoted)
+		default:
+			watch(ctx, every, t, demote)
+		}
+	})
+}
