@@ -35,7 +35,6 @@ type RelayLimits struct {
 	AddressReqBurst   int
 	AddressBytes      int64 // of one network per second
 	AddressByteBurst  int64
-	AddressWork       time.Duration // per second, for one network
 
 	BadSignatures        int // of one connection
 	AddressBadSignatures int // of one network per minute
@@ -98,8 +97,6 @@ func relayLimits(l *RelayLimits) []Setting {
 			"How fast the WebSockets of one network are read, in the long run. Who sends more is slowed down and loses nothing."),
 		size(&l.AddressByteBurst, "limits.address_byte_burst", "64 MiB", 64<<10, 64<<30,
 			"How much one network may send before it is slowed down."),
-		duration(&l.AddressWork, "limits.address_work", "250ms", time.Millisecond, time.Minute,
-			"How much time in a second signatures and queries of one network may take, in the long run. Who needs more is not refused but served after all others."),
 
 		count(&l.BadSignatures, "limits.bad_signatures", "10", 1, 1000000,
 			"Wrong signatures after which a WebSocket is closed."),
@@ -114,11 +111,11 @@ func relayLimits(l *RelayLimits) []Setting {
 		duration(&l.QueryTime, "limits.query_time", "2s", 10*time.Millisecond, time.Hour,
 			"How long the answer to one REQ or COUNT may take in all, waiting for its turn not counted."),
 		duration(&l.QuerySlice, "limits.query_slice", "50ms", time.Millisecond, time.Minute,
-			"After how long an answer makes room for others that wait."),
+			"After how long an answer makes room for networks that wait and have had less of the server lately."),
 		duration(&l.QueryWait, "limits.query_wait", "10s", 100*time.Millisecond, time.Hour,
 			"How long a REQ or COUNT may wait for its turn before it is told to try later."),
 		count(&l.Queries, "limits.queries", "0", 0, 10000,
-			"Queries that run at once. 0 is two for each core, at least 4. Networks that had more than limits.address_work get a quarter of them."),
+			"Queries that run at once. 0 is two for each core, at least 4. Those that take long have a quarter of them at most while others wait."),
 		count(&l.Verifiers, "limits.verifiers", "0", 0, 10000,
 			"Signatures that are checked at once. 0 is one for each core."),
 		duration(&l.ReceiveTime, "limits.receive_time", "60s", time.Second, time.Hour,

@@ -3,6 +3,7 @@ package relay
 import (
 	"container/list"
 	"context"
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -20,7 +21,8 @@ const (
 	// before that.
 	accountKept = 10 * time.Minute
 
-	workBurst = 2                // an account may work this many seconds' worth ahead
+	workHalf  = 4 * time.Second  // after which half of what an account had is forgotten
+	forgery   = time.Second      // by which a forger's account seems to have had more
 	longNap   = 10 * time.Second // the longest wait for one read
 	frameCost = 64               // bytes that a read costs beside its own: fragments and pings are no gift
 	wordCost  = 512              // the same for a message
@@ -46,12 +48,12 @@ type account struct {
 	events   tokens
 	requests tokens
 	bytes    tokens
-	forged   tokens // wrong signatures
-	work     tokens // seconds spent on verifying and on queries
+	forged   tokens  // wrong signatures
+	work     float64 // seconds that were spent on signatures and queries, fading
+	workAt   time.Time
 }
 
 func newAccount(cfg *Config, prefix string) *account {
-	share := cfg.WorkPerSecond.Seconds()
 	return &account{
 		prefix: prefix, cfg: cfg,
 		uploads:  semaphore.NewWeighted(max(int64(cfg.MaxUploads)/uploadShare, int64(cfg.MaxMessage))),
@@ -60,7 +62,6 @@ func newAccount(cfg *Config, prefix string) *account {
 		requests: newTokens(float64(cfg.PrefixRequestsPerSecond), float64(cfg.PrefixRequestBurst)),
 		bytes:    newTokens(float64(cfg.PrefixBytesPerSecond), float64(cfg.PrefixByteBurst)),
 		forged:   newTokens(float64(cfg.PrefixBadSignatures)/60, float64(cfg.PrefixBadSignatures)),
-		work:     newTokens(share, workBurst*share),
 	}
 }
 
@@ -81,30 +82,40 @@ func (a *account) spend(t *tokens) bool {
 	return t.spend(a.cfg.Now())
 }
 
-// forge counts a wrong signature.
-func (a *account) forge() {
+// forge counts a wrong signature. It reports whether there were too many lately: then the account
+// comes after all others.
+func (a *account) forge() (tooMany bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.forged.owe(a.cfg.Now(), 1)
+	now := a.cfg.Now()
+	if a.forged.owe(now, 1) == 0 {
+		return false
+	}
+	a.work, a.workAt = a.fade(now)+forgery.Seconds(), now
+	return true
 }
 
 // worked counts time spent for it.
 func (a *account) worked(d time.Duration) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.work.owe(a.cfg.Now(), d.Seconds())
+	now := a.cfg.Now()
+	a.work, a.workAt = a.fade(now)+max(d, 0).Seconds(), now
 }
 
-// heavy reports whether it has had more than its share lately. It is served after the others then,
-// and in fewer turns at once.
-func (a *account) heavy() bool {
+// had returns the seconds that were spent for it lately.
+func (a *account) had(now time.Time) float64 {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	now := a.cfg.Now()
-	if !a.work.paid(now) {
-		return true
+	return a.fade(now)
+}
+
+func (a *account) fade(now time.Time) float64 {
+	since := max(now.Sub(a.workAt), 0)
+	if a.work == 0 || since > 64*workHalf {
+		return 0
 	}
-	return a.prefix != "" && !a.forged.paid(now)
+	return a.work * math.Exp2(-float64(since)/float64(workHalf))
 }
 
 // read counts n bytes and waits until they may be had: the sender is slowed down and loses nothing.

@@ -31,23 +31,24 @@ func (s *session) askSearch(left *time.Duration, q question) error {
 }
 
 // askAmong asks q when it is its turn. Nobody can tell beforehand what a question costs: one that
-// takes longer than a moment while others wait gives its place to them, and is asked anew behind
-// them, among the few that may take their time. What was spent on it is not held against it.
+// takes longer than a moment while somebody waits who has had less gives its place away, and is asked
+// anew among the few that may take their time. What was spent on it is not held against it.
 func (s *session) askAmong(t *turns, left *time.Duration, q question) error {
 	all := *left
-	heavy := s.acct.heavy()
-	err := s.askOnce(t, heavy, !heavy, left, q)
+	err := s.askOnce(t, false, true, left, q)
 	if errors.Is(err, errDemoted) {
+		s.r.hits.add(hitQuerySlice)
 		*left = all
 		err = s.askOnce(t, true, false, left, q)
 	}
 	return err
 }
 
-// askOnce asks q once. yields says that it ends with errDemoted if it keeps others waiting.
-func (s *session) askOnce(t *turns, heavy, yields bool, left *time.Duration, q question) error {
+// askOnce asks q once, in the slow line or the usual one. yields says that it ends with errDemoted
+// if it keeps others waiting.
+func (s *session) askOnce(t *turns, slow, yields bool, left *time.Duration, q question) error {
 	wait, cancel := context.WithTimeout(s.ctx, s.r.cfg.QueryWait)
-	turn, err := t.takeAs(wait, s.acct, heavy)
+	turn, err := t.take(wait, s.acct, slow)
 	cancel()
 	if err != nil {
 		if s.ctx.Err() == nil {
@@ -62,7 +63,7 @@ func (s *session) askOnce(t *turns, heavy, yields bool, left *time.Duration, q q
 		var demote context.CancelCauseFunc
 		ctx, demote = context.WithCancelCause(ctx)
 		defer demote(nil)
-		watch(ctx, 2*s.r.cfg.QuerySlice, t, demote)
+		watch(ctx, s.r.cfg.QuerySlice, turn, demote)
 	}
 	start := s.r.cfg.Now()
 	err = q(ctx)
@@ -77,14 +78,14 @@ func (s *session) askOnce(t *turns, heavy, yields bool, left *time.Duration, q q
 }
 
 // watch looks every now and then, until ctx ends, whether a question keeps others waiting.
-func watch(ctx context.Context, every time.Duration, t *turns, demote context.CancelCauseFunc) {
+func watch(ctx context.Context, every time.Duration, w *turn, demote context.CancelCauseFunc) {
 	time.AfterFunc(every, func() {
 		switch {
 		case ctx.Err() != nil:
-		case t.wanted():
+		case w.overdue():
 			demote(errDemoted)
 		default:
-			watch(ctx, every, t, demote)
+			watch(ctx, every, w, demote)
 		}
 	})
 }

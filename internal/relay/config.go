@@ -108,16 +108,11 @@ type Config struct {
 	BadSignatures       int
 	PrefixBadSignatures int
 
-	// WorkPerSecond is the time that may be spent in a second, in the long run and on average, for
-	// verifying and querying for one Prefix (or, where there is none, one connection). Who has had more
-	// is served after the others. Default 250 ms; twice that may be used ahead.
-	WorkPerSecond time.Duration
-
 	AuthTime time.Duration // by which an AUTH event may be older or newer than our clock; default 10 min
 	AuthKeys int           // keys that one connection may authenticate; default 16
 
 	QueryTime   time.Duration // in which a REQ or COUNT must be answered; default 2 s
-	QuerySlice  time.Duration // after which a query makes room for others that wait; default 50 ms
+	QuerySlice  time.Duration // after which a query makes room for others that wait and have had less; default 50 ms
 	QueryWait   time.Duration // for its turn; default 10 s
 	MaxQueries  int           // running at once; default Queries(). The Reader must answer so many, and two for NIP-77, beside all else
 	MaxSearches int           // those with a search, beside MaxQueries; default one per core, at least 2
@@ -175,7 +170,6 @@ func (c Config) withDefaults() Config {
 	positive(&c.PrefixRequestsPerSecond, 200)
 	positive(&c.PrefixRequestBurst, 2000)
 	positive(&c.PrefixBadSignatures, 60)
-	positive(&c.WorkPerSecond, 250*time.Millisecond)
 	positive(&c.AuthTime, 10*time.Minute)
 	positive(&c.AuthKeys, 16)
 	positive(&c.QuerySlice, 50*time.Millisecond)

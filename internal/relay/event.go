@@ -114,16 +114,15 @@ func (s *session) authentic(ev *nostr.Event) error {
 		return denial("rate-limited: more than " + strconv.Itoa(s.r.cfg.PrefixEventsPerMinute) + " events per minute from your network")
 	}
 	// The event outlives its connection, so this does not end with it.
-	turn, err := s.r.verify.take(s.r.work, s.acct)
+	turn, err := s.r.verify.take(s.r.work, s.acct, false)
 	if err != nil {
 		return fault.E(fault.Closing, "relay: verify", "shutting down")
 	}
 	err = checkSig(ev, hash)
 	turn.done()
 	if err != nil {
-		if s.bad++; s.bad >= suspect {
+		if s.bad++; s.bad >= suspect && s.acct.forge() {
 			s.r.hits.add(hitPrefixBadSignatures)
-			s.acct.forge()
 		}
 		s.r.n.badSignatures.Add(1)
 		return denial("invalid: " + err.Error())

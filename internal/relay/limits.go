@@ -28,7 +28,7 @@ const (
 	hitPrefixBytes
 	hitBadSignatures
 	hitPrefixBadSignatures
-	hitWork
+	hitQuerySlice
 	hitQueryTime
 	hitQueryWait
 	hitReceiveTime
@@ -56,7 +56,7 @@ var limitNames = [limits]string{
 	hitFilterBytes: "filter_memory", hitAllFilters: "filter_memory_total",
 	hitEvents: "events_per_minute", hitPrefixEvents: "address_events_per_minute",
 	hitRequests: "requests_per_second", hitPrefixRequests: "address_requests_per_second", hitPrefixBytes: "address_bytes_per_second",
-	hitBadSignatures: "bad_signatures", hitPrefixBadSignatures: "address_bad_signatures", hitWork: "address_work",
+	hitBadSignatures: "bad_signatures", hitPrefixBadSignatures: "address_bad_signatures", hitQuerySlice: "query_slice",
 	hitQueryTime: "query_time", hitQueryWait: "query_wait", hitReceiveTime: "receive_time",
 	hitControls: "control_frames", hitAuthTime: "auth_time", hitAuthKeys: "auth_keys",
 	hitNegSessions: "neg_sessions", hitAllNegSessions: "neg_sessions_total", hitNegRecords: "neg_records",

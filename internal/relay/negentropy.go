@@ -237,7 +237,7 @@ func (s *session) openNeg(id string, fs []nostr.Filter) (*reconciliation, string
 	}
 	if f := &fs[0]; !never(f) && !f.LimitZero {
 		left := cfg.NegTime
-		err := s.askOnce(house.loads, s.acct.heavy(), false, &left, func(ctx context.Context) error { return house.keys.Keys(ctx, fs, each) })
+		err := s.askOnce(house.loads, false, false, &left, func(ctx context.Context) error { return house.keys.Keys(ctx, fs, each) })
 		switch {
 		case errors.Is(err, context.DeadlineExceeded):
 			s.r.hits.add(hitNegTime)

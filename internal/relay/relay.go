@@ -102,11 +102,10 @@ func New(cfg Config, desk Desk, reader Reader, log *slog.Logger) *Relay {
 		sessions: make(map[*session]struct{}),
 		queued:   pool{most: cfg.MaxQueued},
 	}
-	behind := func() { r.hits.add(hitWork) }
-	r.verify = newTurns(cfg.Verifiers, cfg.Now, behind)
-	r.queries = newTurns(cfg.MaxQueries, cfg.Now, behind)
-	r.searches = newTurns(cfg.MaxSearches, cfg.Now, behind)
-	r.recs = newReconciliations(cfg, reader, newTurns(negLoads, cfg.Now, behind))
+	r.verify = newTurns(cfg.Verifiers, cfg.Now)
+	r.queries = newTurns(cfg.MaxQueries, cfg.Now)
+	r.searches = newTurns(cfg.MaxSearches, cfg.Now)
+	r.recs = newReconciliations(cfg, reader, newTurns(negLoads, cfg.Now))
 	r.accounts = accounts{cfg: &r.cfg, by: make(map[string]*account)}
 	r.SetInfo(cfg.Info)
 	r.work, r.fire = context.WithCancel(context.Background())

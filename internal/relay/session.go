@@ -392,7 +392,7 @@ func (s *session) handle(in incoming) {
 // signatures. ok is false if the connection has ended.
 func (s *session) parse(text string) (m message, ok bool) {
 	if len(text) > longMessage {
-		turn, err := s.r.verify.take(s.ctx, s.acct)
+		turn, err := s.r.verify.take(s.ctx, s.acct, false)
 		if err != nil {
 			return m, false
 		}

@@ -7,28 +7,30 @@ import (
 	"time"
 )
 
-// turns decides who works next where only so many can work at a time. Accounts take turns, however
-// many connections of each wait; those that had more than their share come after all others and
-// never have more than a quarter of the places. So nobody can fill the line before somebody else
-// (hardening §10).
+// turns decides who works next where only so many can work at a time: of the accounts that wait, the
+// one that has had the least lately, however many connections of each wait. So nobody can fill the
+// line before somebody else (hardening §10). What is known to take long stands in a line of its own,
+// which never has more than a quarter of the places.
+//
+// Time is counted as it passes. Where the machine is overloaded all get to be slow, so it is only
+// ever compared, never held against a fixed bound.
 type turns struct {
-	most  int // places
-	heavy int // of which accounts that had more than their share may have so many
-	each  int // and one account
-	now   func() time.Time
-	hit   func() // told whenever somebody has to stand behind the others
+	most int // places
+	slow int // of which the slow line may have so many
+	each int // and one account
+	now  func() time.Time
 
 	// mu guards the rest.
-	mu        sync.Mutex
-	busy      int
-	busyHeavy int
-	by        map[*account]int // places taken
-	lines     [2]line          // of those within their share, and of the others
+	mu       sync.Mutex
+	busy     int
+	busySlow int
+	by       map[*account]int // places taken
+	lines    [2]line          // the usual one, and the slow one
 }
 
-// A line is who waits: accounts in a circle, each with its own queue.
+// A line is who waits: accounts in the order in which they came, each with its own queue.
 type line struct {
-	order list.List // of *queueOf, next first
+	order list.List // of *queueOf
 	of    map[*account]*list.Element
 }
 
@@ -41,14 +43,14 @@ type queueOf struct {
 type turn struct {
 	t     *turns
 	a     *account
-	heavy bool
+	slow  bool
 	start time.Time
 	ready chan struct{} // closed when it was taken
 	place *list.Element // in the queue, while it waits
 }
 
-func newTurns(most int, now func() time.Time, hit func()) *turns {
-	t := &turns{most: most, heavy: max(1, most/4), each: max(1, (most+1)/2), now: now, hit: hit, by: make(map[*account]int)}
+func newTurns(most int, now func() time.Time) *turns {
+	t := &turns{most: most, slow: max(1, most/4), each: max(1, (most+1)/2), now: now, by: make(map[*account]int)}
 	for i := range t.lines {
 		t.lines[i].of = make(map[*account]*list.Element)
 	}
@@ -56,16 +58,8 @@ func newTurns(most int, now func() time.Time, hit func()) *turns {
 }
 
 // take waits for a's turn. It must be given back by done. The error is ctx's.
-func (t *turns) take(ctx context.Context, a *account) (*turn, error) {
-	return t.takeAs(ctx, a, a.heavy())
-}
-
-// takeAs is take where the caller knows whether it stands behind the others.
-func (t *turns) takeAs(ctx context.Context, a *account, heavy bool) (*turn, error) {
-	w := &turn{t: t, a: a, heavy: heavy, ready: make(chan struct{})}
-	if w.heavy {
-		t.hit()
-	}
+func (t *turns) take(ctx context.Context, a *account, slow bool) (*turn, error) {
+	w := &turn{t: t, a: a, slow: slow, ready: make(chan struct{})}
 	t.mu.Lock()
 	t.lines[w.line()].push(w)
 	t.grant()
@@ -106,15 +100,22 @@ func (t *turns) contended() bool {
 	return t.lines[0].order.Len()+t.lines[1].order.Len() > 0
 }
 
-// wanted reports whether somebody waits who stands behind nobody.
-func (t *turns) wanted() bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.lines[0].order.Len() > 0
+// overdue reports whether somebody waits in the usual line who has had less than this turn's account.
+func (w *turn) overdue() bool {
+	now := w.t.now()
+	had := w.a.had(now) + now.Sub(w.start).Seconds()
+	w.t.mu.Lock()
+	defer w.t.mu.Unlock()
+	for e := w.t.lines[0].order.Front(); e != nil; e = e.Next() {
+		if a := e.Value.(*queueOf).a; a != w.a && a.had(now) < had {
+			return true
+		}
+	}
+	return false
 }
 
 func (w *turn) line() int {
-	if w.heavy {
+	if w.slow {
 		return 1
 	}
 	return 0
@@ -123,8 +124,8 @@ func (w *turn) line() int {
 // giveBack frees a place. Call it with mu held, as what follows.
 func (t *turns) giveBack(w *turn) {
 	t.busy--
-	if w.heavy {
-		t.busyHeavy--
+	if w.slow {
+		t.busySlow--
 	}
 	if t.by[w.a]--; t.by[w.a] == 0 {
 		delete(t.by, w.a)
@@ -133,22 +134,49 @@ func (t *turns) giveBack(w *turn) {
 }
 
 func (t *turns) grant() {
+	now := t.now()
 	for t.busy < t.most {
-		w := t.lines[0].pop(func(a *account) bool { return t.by[a] < t.each })
-		if w == nil && t.busyHeavy < t.heavy {
-			w = t.lines[1].pop(func(a *account) bool { return t.by[a] < t.each })
+		w := t.next(&t.lines[0], now)
+		if w == nil && t.busySlow < t.slow {
+			w = t.next(&t.lines[1], now)
 		}
 		if w == nil {
 			return
 		}
 		t.busy++
 		t.by[w.a]++
-		if w.heavy {
-			t.busyHeavy++
+		if w.slow {
+			t.busySlow++
 		}
-		w.start = t.now()
+		w.start = now
 		close(w.ready)
 	}
+}
+
+// next takes out the first turn of the account that has had the least, the longest waiting of
+// several; that account goes to the end.
+func (t *turns) next(l *line, now time.Time) *turn {
+	var best *list.Element
+	least := 0.0
+	for e := l.order.Front(); e != nil; e = e.Next() {
+		a := e.Value.(*queueOf).a
+		if t.by[a] >= t.each {
+			continue
+		}
+		if had := a.had(now); best == nil || had < least {
+			best, least = e, had
+		}
+	}
+	if best == nil {
+		return nil
+	}
+	q := best.Value.(*queueOf)
+	w := q.waiters.Front().Value.(*turn)
+	l.remove(w)
+	if q.waiters.Len() > 0 {
+		l.order.MoveToBack(best)
+	}
+	return w
 }
 
 func (l *line) push(w *turn) {
@@ -158,23 +186,6 @@ func (l *line) push(w *turn) {
 		l.of[w.a] = e
 	}
 	w.place = e.Value.(*queueOf).waiters.PushBack(w)
-}
-
-// pop takes out the first turn of the first account that may go; the account goes to the end.
-func (l *line) pop(may func(*account) bool) *turn {
-	for e := l.order.Front(); e != nil; e = e.Next() {
-		q := e.Value.(*queueOf)
-		if !may(q.a) {
-			continue
-		}
-		w := q.waiters.Front().Value.(*turn)
-		l.remove(w)
-		if q.waiters.Len() > 0 {
-			l.order.MoveToBack(e)
-		}
-		return w
-	}
-	return nil
 }
 
 func (l *line) remove(w *turn) {

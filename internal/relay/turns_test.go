@@ -24,9 +24,9 @@ func testAccount(prefix string, change func(*Config)) *account {
 // (hardening §10, bad-signature flood).
 func TestTurnsGoRound(t *testing.T) {
 	now := func() time.Time { return timeline{}.at(0) }
-	g := newTurns(1, now, func() {})
+	g := newTurns(1, now)
 	crowd, single := testAccount("crowd", nil), testAccount("single", nil)
-	held, err := g.take(context.Background(), single)
+	held, err := g.take(context.Background(), single, false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -36,7 +36,7 @@ func TestTurnsGoRound(t *testing.T) {
 	queue := func(a *account, n int) {
 		for range n {
 			wg.Go(func() {
-				w, err := g.take(context.Background(), a)
+				w, err := g.take(context.Background(), a, false)
 				if err != nil {
 					t.Error(err)
 					return
@@ -82,54 +82,98 @@ func TestTurnsGoRound(t *testing.T) {
 	}
 }
 
-// Who had more than a share leaves three quarters of the places to the others, and is not forgotten
-// when nobody else wants them.
-func TestTurnsOfTheHeavy(t *testing.T) {
-	behind := 0
-	g := newTurns(4, func() time.Time { return timeline{}.at(0) }, func() { behind++ })
-	heavy := [2]*account{testAccount("one", nil), testAccount("two", nil)}
-	for _, a := range heavy {
-		a.worked(time.Hour)
+// Of those who wait, who has had the least goes first, and what fades is forgotten (hardening §10).
+func TestTurnsOfTheModest(t *testing.T) {
+	at := int64(0)
+	now := func() time.Time { return timeline{}.at(at) }
+	account := func(name string, worked time.Duration) *account {
+		a := testAccount(name, func(c *Config) { c.Now = now })
+		a.worked(worked)
+		return a
 	}
-	first, err := g.take(context.Background(), heavy[0])
+	g := newTurns(1, now)
+	held, err := g.take(context.Background(), account("first", 0), false)
 	if err != nil {
 		t.Fatal(err)
 	}
-	late, cancel := context.WithCancel(context.Background())
-	cancel()
-	if _, err := g.take(late, heavy[1]); err == nil {
-		t.Error("two heavy ones work at a time, of four places")
-	}
-	var light []*turn
-	for i := range 3 {
-		w, err := g.take(context.Background(), testAccount(fmt.Sprint(i), nil))
-		if err != nil {
-			t.Fatal(err)
+	got := make(chan *turn, 10)
+	for i, worked := range []time.Duration{time.Minute, 0, time.Second, time.Hour} {
+		a := account(fmt.Sprint(worked), worked)
+		go func() {
+			w, err := g.take(context.Background(), a, false)
+			if err != nil {
+				t.Error(err)
+			}
+			got <- w
+		}()
+		for {
+			g.mu.Lock()
+			n := g.lines[0].order.Len()
+			g.mu.Unlock()
+			if n == i+1 {
+				break
+			}
+			runtime.Gosched()
 		}
-		light = append(light, w)
 	}
-	if _, err := g.take(late, testAccount("more", nil)); err == nil {
-		t.Error("five work at a time, of four places")
+	if held.overdue() {
+		t.Error("somebody is said to have had less than nothing")
 	}
-	first.done()
-	second, err := g.take(context.Background(), heavy[1])
-	if err != nil {
-		t.Fatal(err)
+	at++
+	if !held.overdue() {
+		t.Error("nobody is said to have had less than a second")
 	}
-	for _, w := range append(light, second) {
+	held.done()
+	for _, want := range []string{"0s", "1s", "1m0s", "1h0m0s"} {
+		w := <-got
+		if w.a.prefix != want {
+			t.Errorf("%s goes, want %s", w.a.prefix, want)
+		}
 		w.done()
 	}
-	if g.busy != 0 || g.busyHeavy != 0 || len(g.by) != 0 {
-		t.Errorf("%d, %d places and %d accounts are left", g.busy, g.busyHeavy, len(g.by))
+	greedy := account("greedy", time.Minute)
+	was := greedy.had(now())
+	at += int64(workHalf / time.Second)
+	if is := greedy.had(now()); is > was/1.9 || is < was/2.1 {
+		t.Errorf("of %v, %v is left after %v", was, is, workHalf)
 	}
-	if behind != 3 {
-		t.Errorf("%d stood behind, want 3", behind)
+}
+
+// The slow line has a quarter of the places, one account half of them.
+func TestTurnsLeavePlaces(t *testing.T) {
+	g := newTurns(4, func() time.Time { return timeline{}.at(0) })
+	over, cancel := context.WithCancel(context.Background())
+	cancel()
+	one := testAccount("one", nil)
+	var taken []*turn
+	for i, step := range []struct {
+		a    *account
+		slow bool
+		ok   bool
+	}{
+		{testAccount("slow", nil), true, true}, {testAccount("slower", nil), true, false},
+		{one, false, true}, {one, false, true}, {one, false, false},
+		{testAccount("two", nil), false, true}, {testAccount("three", nil), false, false},
+	} {
+		w, err := g.take(over, step.a, step.slow)
+		if (err == nil) != step.ok {
+			t.Errorf("step %d: %v", i, err)
+		}
+		if err == nil {
+			taken = append(taken, w)
+		}
+	}
+	for _, w := range taken {
+		w.done()
+	}
+	if g.busy != 0 || g.busySlow != 0 || len(g.by) != 0 || len(g.lines[0].of)+len(g.lines[1].of) != 0 {
+		t.Errorf("%d, %d places and %d accounts are left", g.busy, g.busySlow, len(g.by))
 	}
 }
 
 // Whatever comes and goes, no more work than may, and nothing is left behind.
 func TestTurnsProperty(t *testing.T) {
-	g := newTurns(3, time.Now, func() {})
+	g := newTurns(3, time.Now)
 	var accounts []*account
 	for i := range 5 {
 		accounts = append(accounts, testAccount(fmt.Sprint(i), nil))
@@ -146,7 +190,7 @@ func TestTurnsProperty(t *testing.T) {
 				if rnd.IntN(3) == 0 {
 					go cancel()
 				}
-				w, err := g.take(ctx, accounts[rnd.IntN(len(accounts))])
+				w, err := g.take(ctx, accounts[rnd.IntN(len(accounts))], rnd.IntN(4) == 0)
 				cancel()
 				if err != nil {
 					continue
@@ -170,8 +214,8 @@ func TestTurnsProperty(t *testing.T) {
 		t.Errorf("%d worked at a time", most)
 	}
 	left := slices.ContainsFunc(g.lines[:], func(l line) bool { return l.order.Len()+len(l.of) > 0 })
-	if g.busy != 0 || g.busyHeavy != 0 || len(g.by) != 0 || left {
-		t.Errorf("left behind: %d, %d, %d, %v", g.busy, g.busyHeavy, len(g.by), left)
+	if g.busy != 0 || g.busySlow != 0 || len(g.by) != 0 || left {
+		t.Errorf("left behind: %d, %d, %d, %v", g.busy, g.busySlow, len(g.by), left)
 	}
 }
 

@@ -44,7 +44,7 @@ func withLimits(cfg config.Config, c relay.Config) relay.Config {
 	c.MaxNegRecords, c.MaxAllNegRecords = l.NegRecords, l.NegRecordsTotal
 	c.NegFrame, c.NegTime, c.NegIdle = int(l.NegFrame), l.NegTime, l.NegIdle
 
-	c.BadSignatures, c.PrefixBadSignatures, c.WorkPerSecond = l.BadSignatures, l.AddressBadSignatures, l.AddressWork
+	c.BadSignatures, c.PrefixBadSignatures = l.BadSignatures, l.AddressBadSignatures
 	c.AuthTime, c.AuthKeys = l.AuthTime, l.AuthKeys
 	c.QueryTime, c.QuerySlice, c.QueryWait = l.QueryTime, l.QuerySlice, l.QueryWait
 	c.MaxQueries, c.Verifiers, c.ReceiveTime = l.Queries, l.Verifiers, l.ReceiveTime
