@@ -10,7 +10,7 @@ import (
 // turns decides who works next where only so many can work at a time: of the accounts that wait, the
 // one that has had the least lately, however many connections of each wait. So nobody can fill the
 // line before somebody else (hardening §10). What is known to take long stands in a line of its own,
-// which never has more than a quarter of the places.
+// which has a quarter of the places, no more and no less.
 //
 // Time is counted as it passes. Where the machine is overloaded all get to be slow, so it is only
 // ever compared, never held against a fixed bound.
@@ -100,14 +100,15 @@ func (t *turns) contended() bool {
 	return t.lines[0].order.Len()+t.lines[1].order.Len() > 0
 }
 
-// overdue reports whether somebody waits in the usual line who has had less than this turn's account.
+// overdue reports whether somebody waits in the usual line who has had less than half as much as
+// this turn's account, what it has of this turn included.
 func (w *turn) overdue() bool {
 	now := w.t.now()
 	had := w.a.had(now) + now.Sub(w.start).Seconds()
 	w.t.mu.Lock()
 	defer w.t.mu.Unlock()
 	for e := w.t.lines[0].order.Front(); e != nil; e = e.Next() {
-		if a := e.Value.(*queueOf).a; a != w.a && a.had(now) < had {
+		if a := e.Value.(*queueOf).a; a != w.a && 2*a.had(now) < had {
 			return true
 		}
 	}
@@ -136,9 +137,12 @@ func (t *turns) giveBack(w *turn) {
 func (t *turns) grant() {
 	now := t.now()
 	for t.busy < t.most {
-		w := t.next(&t.lines[0], now)
-		if w == nil && t.busySlow < t.slow {
+		var w *turn
+		if t.busySlow < t.slow {
 			w = t.next(&t.lines[1], now)
+		}
+		if w == nil {
+			w = t.next(&t.lines[0], now)
 		}
 		if w == nil {
 			return
