@@ -7,6 +7,30 @@ type Snapshot struct {
 	Head   RefName         // the branch that HEAD names; it need not exist
 	Peeled map[RefName]OID // for annotated tags, what they finally point to
 	Gen    uint64          // grows with each change while the process lives
+
+	// List is the same in byte order, for those who tell all of it, or all below a prefix, without
+	// sorting. Who makes a Snapshot may leave it out.
+	List []Ref
+}
+
+// A Ref is one ref of a Snapshot. Peeled is what an annotated tag finally points to; "" otherwise.
+type Ref struct {
+	Name        RefName
+	OID, Peeled OID
+}
+
+// All returns the visible refs in byte order. It is not to be changed.
+func (s *Snapshot) All() []Ref {
+	if s.List != nil || len(s.Refs) == 0 {
+		return s.List
+	}
+	out := make([]Ref, 0, len(s.Refs))
+	for _, n := range s.Refs.Sorted() {
+		if n.Visible() {
+			out = append(out, Ref{n, s.Refs[n], s.Peeled[n]})
+		}
+	}
+	return out
 }
 
 // DefaultHead is the branch that HEAD names before anybody said otherwise (H-208).

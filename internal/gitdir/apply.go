@@ -129,8 +129,8 @@ func (r *repo) move(ctx context.Context, st *state, edits []grasp.RefChange, hea
 }
 
 // plan returns the refs as they shall be, in byte order; nil if they are so already.
-func (r *repo) plan(ctx context.Context, st *state, edits []grasp.RefChange) ([]packedRef, error) {
-	var fresh []packedRef // what the edits set, in byte order
+func (r *repo) plan(ctx context.Context, st *state, edits []grasp.RefChange) ([]grasp.Ref, error) {
+	var fresh []grasp.Ref // what the edits set, in byte order
 	gone := map[grasp.RefName]struct{}{}
 	var want []grasp.OID
 	for _, e := range edits {
@@ -148,7 +148,7 @@ func (r *repo) plan(ctx context.Context, st *state, edits []grasp.RefChange) ([]
 				gone[e.Ref] = struct{}{}
 			}
 		case e.New != now:
-			fresh = append(fresh, packedRef{name: grasp.RefName(strings.Clone(string(e.Ref))), oid: grasp.OID(strings.Clone(string(e.New)))})
+			fresh = append(fresh, grasp.Ref{Name: grasp.RefName(strings.Clone(string(e.Ref))), OID: grasp.OID(strings.Clone(string(e.New)))})
 			want = append(want, e.New)
 		}
 	}
@@ -161,18 +161,18 @@ func (r *repo) plan(ctx context.Context, st *state, edits []grasp.RefChange) ([]
 	}
 	for i := range fresh {
 		p := &fresh[i]
-		if err := checkTip(p.name, p.oid, infos); err != nil {
+		if err := checkTip(p.Name, p.OID, infos); err != nil {
 			return nil, err
 		}
-		if info := infos[p.oid]; info.kind == kindTag {
-			p.peeled = info.peeled
+		if info := infos[p.OID]; info.kind == kindTag {
+			p.Peeled = info.peeled
 		}
 	}
-	slices.SortFunc(fresh, func(a, b packedRef) int { return strings.Compare(string(a.name), string(b.name)) })
+	slices.SortFunc(fresh, func(a, b grasp.Ref) int { return strings.Compare(string(a.Name), string(b.Name)) })
 	next := merge(st.list, fresh, gone)
 	for _, p := range fresh {
-		if other, ok := inTheWay(next, p.name); ok {
-			return nil, refuse("H-253", p.name, fmt.Sprintf("it cannot exist together with %s", other))
+		if other, ok := inTheWay(next, p.Name); ok {
+			return nil, refuse("H-253", p.Name, fmt.Sprintf("it cannot exist together with %s", other))
 		}
 	}
 	return next, nil
@@ -191,17 +191,17 @@ func checkTip(ref grasp.RefName, o grasp.OID, infos map[grasp.OID]objectInfo) er
 }
 
 // merge returns list with fresh added or replaced and gone left out. Both are in byte order.
-func merge(list, fresh []packedRef, gone map[grasp.RefName]struct{}) []packedRef {
-	out := make([]packedRef, 0, len(list)+len(fresh))
+func merge(list, fresh []grasp.Ref, gone map[grasp.RefName]struct{}) []grasp.Ref {
+	out := make([]grasp.Ref, 0, len(list)+len(fresh))
 	for _, p := range list {
-		for len(fresh) > 0 && fresh[0].name < p.name {
+		for len(fresh) > 0 && fresh[0].Name < p.Name {
 			out, fresh = append(out, fresh[0]), fresh[1:]
 		}
-		if len(fresh) > 0 && fresh[0].name == p.name {
+		if len(fresh) > 0 && fresh[0].Name == p.Name {
 			out, fresh = append(out, fresh[0]), fresh[1:]
 			continue
 		}
-		if _, drop := gone[p.name]; !drop {
+		if _, drop := gone[p.Name]; !drop {
 			out = append(out, p)
 		}
 	}
@@ -210,28 +210,28 @@ func merge(list, fresh []packedRef, gone map[grasp.RefName]struct{}) []packedRef
 
 // inTheWay returns a ref of list that cannot exist together with name: a folder of git's would
 // have to be a file (hardening §5).
-func inTheWay(list []packedRef, name grasp.RefName) (grasp.RefName, bool) {
+func inTheWay(list []grasp.Ref, name grasp.RefName) (grasp.RefName, bool) {
 	find := func(s grasp.RefName) int {
-		return sort.Search(len(list), func(i int) bool { return list[i].name >= s })
+		return sort.Search(len(list), func(i int) bool { return list[i].Name >= s })
 	}
 	for i := len("refs/") + 1; i < len(name); i++ {
 		if name[i] != '/' {
 			continue
 		}
-		if j := find(name[:i]); j < len(list) && list[j].name == name[:i] {
-			return list[j].name, true
+		if j := find(name[:i]); j < len(list) && list[j].Name == name[:i] {
+			return list[j].Name, true
 		}
 	}
 	below := name + "/"
-	if j := find(below); j < len(list) && strings.HasPrefix(string(list[j].name), string(below)) {
-		return list[j].name, true
+	if j := find(below); j < len(list) && strings.HasPrefix(string(list[j].Name), string(below)) {
+		return list[j].Name, true
 	}
 	return "", false
 }
 
 // write puts next (unless nil) and head into place, durably, and remembers them. again is true if
 // the disk was not what st says; then nothing was written.
-func (r *repo) write(ctx context.Context, st *state, next []packedRef, head grasp.RefName, moveHead bool) (again bool, err error) {
+func (r *repo) write(ctx context.Context, st *state, next []grasp.Ref, head grasp.RefName, moveHead bool) (again bool, err error) {
 	const op = "gitdir: write refs"
 	step := r.v.cfg.step
 	refs, err := r.lockFile(ctx, "packed-refs")
@@ -299,19 +299,19 @@ func (r *repo) write(ctx context.Context, st *state, next []packedRef, head gras
 }
 
 // follow remembers what was written.
-func (r *repo) follow(st *state, next []packedRef, head grasp.RefName, moveHead bool) error {
+func (r *repo) follow(st *state, next []grasp.Ref, head grasp.RefName, moveHead bool) error {
 	m, _, err := r.look()
 	if err != nil {
 		return err
 	}
-	snap := &grasp.Snapshot{Refs: st.snap.Refs, Head: st.snap.Head, Peeled: st.snap.Peeled, Gen: r.v.gen.Add(1)}
+	snap := &grasp.Snapshot{Refs: st.snap.Refs, Head: st.snap.Head, Peeled: st.snap.Peeled, List: st.snap.List, Gen: r.v.gen.Add(1)}
 	if moveHead {
 		snap.Head = head
 	}
 	list := st.list
 	if next != nil {
 		snap.Refs, snap.Peeled = differ(st.snap, list, next)
-		list = next
+		list, snap.List = next, visible(next)
 	}
 	r.keep(&state{there: true, snap: snap, list: list, mark: m})
 	return nil
@@ -319,7 +319,7 @@ func (r *repo) follow(st *state, next []packedRef, head grasp.RefName, moveHead 
 
 // differ copies the maps of snap, which say what list says, and makes them say what next says.
 // Most refs are in both, and copying a map is much cheaper than building one.
-func differ(snap *grasp.Snapshot, list, next []packedRef) (grasp.Refs, map[grasp.RefName]grasp.OID) {
+func differ(snap *grasp.Snapshot, list, next []grasp.Ref) (grasp.Refs, map[grasp.RefName]grasp.OID) {
 	refs, peeled := maps.Clone(snap.Refs), maps.Clone(snap.Peeled)
 	if refs == nil {
 		refs = grasp.Refs{}
@@ -329,12 +329,12 @@ func differ(snap *grasp.Snapshot, list, next []packedRef) (grasp.Refs, map[grasp
 	}
 	for len(list) > 0 || len(next) > 0 {
 		switch {
-		case len(next) == 0 || len(list) > 0 && list[0].name < next[0].name:
-			delete(refs, list[0].name)
-			delete(peeled, list[0].name)
+		case len(next) == 0 || len(list) > 0 && list[0].Name < next[0].Name:
+			delete(refs, list[0].Name)
+			delete(peeled, list[0].Name)
 			list = list[1:]
 			continue
-		case len(list) > 0 && list[0].name == next[0].name:
+		case len(list) > 0 && list[0].Name == next[0].Name:
 			if list[0] == next[0] {
 				list, next = list[1:], next[1:]
 				continue
@@ -343,13 +343,13 @@ func differ(snap *grasp.Snapshot, list, next []packedRef) (grasp.Refs, map[grasp
 		}
 		p := next[0]
 		next = next[1:]
-		if !p.name.Visible() {
+		if !p.Name.Visible() {
 			continue
 		}
-		refs[p.name] = p.oid
-		delete(peeled, p.name)
-		if p.peeled != "" {
-			peeled[p.name] = p.peeled
+		refs[p.Name] = p.OID
+		delete(peeled, p.Name)
+		if p.Peeled != "" {
+			peeled[p.Name] = p.Peeled
 		}
 	}
 	return refs, peeled

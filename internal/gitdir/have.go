@@ -100,7 +100,7 @@ func (r *repo) unproven(st *state, oids []grasp.OID, out grasp.OIDSet) []grasp.O
 		open.Add(o)
 	}
 	for _, p := range st.list {
-		for _, o := range [...]grasp.OID{p.oid, p.peeled} {
+		for _, o := range [...]grasp.OID{p.OID, p.Peeled} {
 			if open.Has(o) {
 				out.Add(o)
 				delete(open, o)
@@ -171,8 +171,8 @@ func (r *repo) bounds(st *state, updates []grasp.RefChange, n int) []grasp.OID {
 			if len(out) >= n {
 				return out
 			}
-			if want(p.name) {
-				add(p.oid)
+			if want(p.Name) {
+				add(p.OID)
 			}
 		}
 	}

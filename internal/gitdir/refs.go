@@ -24,17 +24,11 @@ import (
 // maxPackedRefs is the largest packed-refs file that is read, in bytes.
 const maxPackedRefs = 64 << 20
 
-// A packedRef is one entry of packed-refs. peeled is what an annotated tag finally points to.
-type packedRef struct {
-	name        grasp.RefName
-	oid, peeled grasp.OID
-}
-
 // A state is the refs of a repository as they are on disk. It is not changed.
 type state struct {
 	there bool            // the repository has a folder
 	snap  *grasp.Snapshot // what is visible of list
-	list  []packedRef     // everything in packed-refs, in byte order
+	list  []grasp.Ref     // everything in packed-refs, in byte order
 	mark  mark
 }
 
@@ -154,18 +148,35 @@ func (r *repo) keep(st *state) *state {
 	return st
 }
 
-func newState(list []packedRef, head grasp.RefName, m mark, gen uint64) *state {
+func newState(list []grasp.Ref, head grasp.RefName, m mark, gen uint64) *state {
 	snap := &grasp.Snapshot{Refs: make(grasp.Refs, len(list)), Head: head, Peeled: map[grasp.RefName]grasp.OID{}, Gen: gen}
 	for _, p := range list {
-		if !p.name.Visible() {
+		if !p.Name.Visible() {
 			continue
 		}
-		snap.Refs[p.name] = p.oid
-		if p.peeled != "" {
-			snap.Peeled[p.name] = p.peeled
+		snap.Refs[p.Name] = p.OID
+		if p.Peeled != "" {
+			snap.Peeled[p.Name] = p.Peeled
 		}
 	}
+	snap.List = visible(list)
 	return &state{there: true, snap: snap, list: list, mark: m}
+}
+
+// visible returns what may be told of list; list itself if that is all of it.
+func visible(list []grasp.Ref) []grasp.Ref {
+	for i, p := range list {
+		if !p.Name.Visible() {
+			out := slices.Clone(list[:i])
+			for _, p := range list[i:] {
+				if p.Name.Visible() {
+					out = append(out, p)
+				}
+			}
+			return out
+		}
+	}
+	return list
 }
 
 // prepare tidies the repository at the first touch, and packs refs that somebody else left loose.
@@ -228,7 +239,7 @@ func (r *repo) looseRefs() (out []string, err error) {
 	return out, err
 }
 
-func (r *repo) readPacked() ([]packedRef, error) {
+func (r *repo) readPacked() ([]grasp.Ref, error) {
 	f, err := os.Open(filepath.Join(r.path, "packed-refs"))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -255,8 +266,8 @@ func (r *repo) readPacked() ([]packedRef, error) {
 	}
 	defer s.close()
 	for i, p := range list {
-		if info, err := s.object(p.oid); err == nil && info.kind == kindTag {
-			list[i].peeled = info.peeled
+		if info, err := s.object(p.OID); err == nil && info.kind == kindTag {
+			list[i].Peeled = info.peeled
 		}
 	}
 	return list, nil
@@ -300,9 +311,9 @@ const packedHeader = "# pack-refs with: peeled fully-peeled sorted \n"
 
 // parsePackedRefs reads a packed-refs file. peeled is true if every annotated tag in it says what
 // it points to. The names share one copy of the text.
-func parsePackedRefs(data []byte) (list []packedRef, peeled bool, err error) {
+func parsePackedRefs(data []byte) (list []grasp.Ref, peeled bool, err error) {
 	text := string(data)
-	list = make([]packedRef, 0, bytes.Count(data, []byte{'\n'}))
+	list = make([]grasp.Ref, 0, bytes.Count(data, []byte{'\n'}))
 	sorted := true
 	for n := 1; text != ""; n++ {
 		line, rest, ok := strings.Cut(text, "\n")
@@ -316,24 +327,24 @@ func parsePackedRefs(data []byte) (list []packedRef, peeled bool, err error) {
 				peeled = strings.Contains(line+" ", " fully-peeled ")
 			}
 		case strings.HasPrefix(line, "^"):
-			if len(list) == 0 || list[len(list)-1].peeled != "" || !grasp.IsHex(line[1:], 40) {
+			if len(list) == 0 || list[len(list)-1].Peeled != "" || !grasp.IsHex(line[1:], 40) {
 				return nil, false, fmt.Errorf("packed-refs, line %d: not a peeled id", n)
 			}
-			list[len(list)-1].peeled = grasp.OID(line[1:])
+			list[len(list)-1].Peeled = grasp.OID(line[1:])
 		default:
 			if len(line) < 42 || line[40] != ' ' || !grasp.IsHex(line[:40], 40) || grasp.OID(line[:40]).IsZero() || strings.ContainsAny(line, "\r\x00") {
 				return nil, false, fmt.Errorf("packed-refs, line %d: not a ref", n)
 			}
-			p := packedRef{name: grasp.RefName(line[41:]), oid: grasp.OID(line[:40])}
-			sorted = sorted && (len(list) == 0 || list[len(list)-1].name < p.name)
+			p := grasp.Ref{Name: grasp.RefName(line[41:]), OID: grasp.OID(line[:40])}
+			sorted = sorted && (len(list) == 0 || list[len(list)-1].Name < p.Name)
 			list = append(list, p)
 		}
 	}
 	if !sorted {
-		slices.SortStableFunc(list, func(a, b packedRef) int { return cmp.Compare(a.name, b.name) })
+		slices.SortStableFunc(list, func(a, b grasp.Ref) int { return cmp.Compare(a.Name, b.Name) })
 		for i := 1; i < len(list); i++ {
-			if list[i].name == list[i-1].name {
-				return nil, false, fmt.Errorf("packed-refs: %q stands there twice", list[i].name)
+			if list[i].Name == list[i-1].Name {
+				return nil, false, fmt.Errorf("packed-refs: %q stands there twice", list[i].Name)
 			}
 		}
 	}
@@ -341,17 +352,17 @@ func parsePackedRefs(data []byte) (list []packedRef, peeled bool, err error) {
 }
 
 // writePackedRefs writes list, which is in byte order, as git does.
-func writePackedRefs(w io.Writer, list []packedRef) error {
+func writePackedRefs(w io.Writer, list []grasp.Ref) error {
 	b := bufio.NewWriterSize(w, 64<<10)
 	b.WriteString(packedHeader)
 	for _, p := range list {
-		b.WriteString(string(p.oid))
+		b.WriteString(string(p.OID))
 		b.WriteByte(' ')
-		b.WriteString(string(p.name))
+		b.WriteString(string(p.Name))
 		b.WriteByte('\n')
-		if p.peeled != "" {
+		if p.Peeled != "" {
 			b.WriteByte('^')
-			b.WriteString(string(p.peeled))
+			b.WriteString(string(p.Peeled))
 			b.WriteByte('\n')
 		}
 	}

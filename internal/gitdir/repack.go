@@ -99,7 +99,7 @@ func (r *repo) keepUp(ctx context.Context, d due) (removed int, err error) {
 func (r *repo) packAll(ctx context.Context, st *state, p *packs, temp string, life int) ([]string, error) {
 	tips := make([]grasp.OID, 0, len(st.list))
 	for _, ref := range st.list {
-		tips = append(tips, ref.oid)
+		tips = append(tips, ref.OID)
 	}
 	made, err := r.pack(ctx, temp, "all", life, revisions(tips, nil), run.Words("--revs")...)
 	if err != nil {
@@ -198,9 +198,9 @@ func (r *repo) cover(ctx context.Context, st *state, p *packs, gone map[string]b
 	}
 	var tips strings.Builder
 	for _, ref := range st.list {
-		tips.WriteString(string(ref.oid) + "\n")
-		if ref.peeled != "" {
-			tips.WriteString(string(ref.peeled) + "\n")
+		tips.WriteString(string(ref.OID) + "\n")
+		if ref.Peeled != "" {
+			tips.WriteString(string(ref.Peeled) + "\n")
 		}
 	}
 	snapshot := filepath.Join(temp, "refs")

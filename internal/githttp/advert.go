@@ -29,7 +29,7 @@ func (x *exchange) advertise(repo grasp.Addr) {
 		// The push is let come, to be refused in a report: that is where git shows a reason. Nothing
 		// of what is there is told.
 		x.h.stats.Adverts.Add(1)
-		x.whole(typeReceiveAdvert, gitwire.AppendReceiveAdvert(nil, &grasp.Snapshot{}, x.h.agent))
+		x.answer(typeReceiveAdvert, gitwire.ReceiveAdvert(grasp.EmptySnapshot, x.h.agent))
 		return
 	case err != nil:
 		x.fail(repo, err)
@@ -50,8 +50,8 @@ func (x *exchange) advertise(repo grasp.Addr) {
 		return
 	}
 	if service[0] == gitwire.ReceivePack {
-		x.whole(typeReceiveAdvert, gitwire.AppendReceiveAdvert(nil, snap, x.h.agent))
+		x.answer(typeReceiveAdvert, gitwire.ReceiveAdvert(snap, x.h.agent))
 		return
 	}
-	x.whole(typeUploadAdvert, gitwire.AppendUploadAdvert(nil, snap, version, x.h.agent))
+	x.answer(typeUploadAdvert, gitwire.UploadAdvert(snap, version, x.h.agent))
 }

@@ -63,7 +63,10 @@ func (x *exchange) lsRefs(repo grasp.Addr, q *gitwire.LsRefs) {
 		return
 	}
 	x.h.stats.LsRefs.Add(1)
-	x.say(q.AppendAnswer(nil, snap))
+	if !x.body.drain(x.h.cfg.DrainBytes) {
+		x.w.Header().Set("Connection", "close")
+	}
+	x.answer(typeUploadResult, q.Answer(snap))
 }
 
 // pack lets git answer req. From an empty repository there is nothing to fetch, and it need not

@@ -1,8 +1,11 @@
 package gitwire
 
 import (
+	"io"
 	"slices"
+	"sort"
 	"strings"
+	"sync"
 
 	"github.com/gitroost/gitroost/grasp"
 )
@@ -16,58 +19,132 @@ const uploadCaps = "multi_ack thin-pack side-band side-band-64k ofs-delta shallo
 // receiveCaps are offered to pushers (H-205). push-cert is never among them.
 const receiveCaps = "report-status report-status-v2 delete-refs side-band-64k quiet atomic ofs-delta push-options"
 
-// AppendUploadAdvert appends the answer to info/refs for fetching in protocol version 0 or 1
-// (H-202 to H-204, A1). agent is what Agent returned.
-func AppendUploadAdvert(dst []byte, snap *grasp.Snapshot, version int, agent string) []byte {
-	names := visible(snap)
-	dst = slices.Grow(dst, advertSize(names)+512)
-	dst = AppendPacket(dst, "# service=", UploadPack, "\n")
-	dst = AppendFlush(dst)
-	if version == 1 {
-		dst = AppendPacket(dst, "version 1\n")
-	}
-	caps := uploadCaps
-	head, resolves := snap.Refs[snap.Head]
-	resolves = resolves && snap.Head.IsHead()
-	if resolves {
-		caps += " symref=HEAD:" + string(snap.Head)
-	}
-	caps = "\x00" + caps + " object-format=sha1 agent=" + agent
-	if len(names) == 0 {
-		dst = AppendPacket(dst, string(grasp.ZeroOID), " capabilities^{}", caps, "\n")
-		return AppendFlush(dst)
-	}
-	if resolves {
-		dst = AppendPacket(dst, string(head), " HEAD", caps, "\n")
-		caps = ""
-	}
-	for _, n := range names {
-		dst = AppendPacket(dst, string(snap.Refs[n]), " ", string(n), caps, "\n")
-		caps = ""
-		if peeled, ok := snap.Peeled[n]; ok {
-			dst = AppendPacket(dst, string(peeled), " ", string(n), "^{}\n")
-		}
-	}
-	return AppendFlush(dst)
+// An Answer is packets that are made while they are sent: a repository of 50,000 refs has six
+// megabytes of them, and a hundred clients may ask at once.
+type Answer func(*printer)
+
+// Size returns how many bytes the answer has. It costs about a twentieth of writing it.
+func (a Answer) Size() int {
+	p := printer{}
+	a(&p)
+	return p.n
 }
 
-// AppendReceiveAdvert appends the answer to info/refs for pushing: no HEAD, nothing peeled, no
-// objects of others (H-202, H-205).
-func AppendReceiveAdvert(dst []byte, snap *grasp.Snapshot, agent string) []byte {
-	names := visible(snap)
-	dst = slices.Grow(dst, advertSize(names)+512)
-	dst = AppendPacket(dst, "# service=", ReceivePack, "\n")
-	dst = AppendFlush(dst)
-	caps := "\x00" + receiveCaps + " object-format=sha1 agent=" + agent
-	if len(names) == 0 {
-		dst = AppendPacket(dst, string(grasp.ZeroOID), " capabilities^{}", caps, "\n")
-		return AppendFlush(dst)
+// WriteTo writes the answer in pieces of 32 to 96 KiB. It implements io.WriterTo.
+func (a Answer) WriteTo(w io.Writer) (int64, error) {
+	buf := pieces.Get().(*[]byte)
+	defer pieces.Put(buf)
+	p := printer{w: w, buf: (*buf)[:0]}
+	a(&p)
+	p.flush()
+	*buf = p.buf[:0]
+	return int64(p.n), p.err
+}
+
+// Append appends the answer to dst.
+func (a Answer) Append(dst []byte) []byte {
+	p := printer{buf: dst, keep: true}
+	a(&p)
+	return p.buf
+}
+
+const piece = 32 << 10
+
+var pieces = sync.Pool{New: func() any { b := make([]byte, 0, piece+MaxPacket); return &b }}
+
+// A printer takes packets: it counts them, and unless it has nowhere to put them, writes them.
+type printer struct {
+	w    io.Writer
+	buf  []byte
+	keep bool // in buf
+	n    int
+	err  error
+}
+
+func (p *printer) packet(parts ...string) {
+	if p.w == nil && !p.keep {
+		n := 4
+		for _, s := range parts {
+			n += len(s)
+		}
+		p.n += min(n, MaxPacket)
+		return
 	}
-	for _, n := range names {
-		dst = AppendPacket(dst, string(snap.Refs[n]), " ", string(n), caps, "\n")
-		caps = ""
+	before := len(p.buf)
+	p.buf = AppendPacket(p.buf, parts...)
+	p.n += len(p.buf) - before
+	if !p.keep && len(p.buf) >= piece {
+		p.flush()
 	}
-	return AppendFlush(dst)
+}
+
+func (p *printer) end() {
+	p.n += 4
+	if p.w != nil || p.keep {
+		p.buf = AppendFlush(p.buf)
+	}
+}
+
+func (p *printer) flush() {
+	if p.err == nil && len(p.buf) > 0 {
+		_, p.err = p.w.Write(p.buf)
+	}
+	p.buf = p.buf[:0]
+}
+
+// UploadAdvert is the answer to info/refs for fetching in protocol version 0 or 1 (H-202 to H-204,
+// A1). agent is what Agent returned.
+func UploadAdvert(snap *grasp.Snapshot, version int, agent string) Answer {
+	return func(p *printer) {
+		refs := snap.All()
+		p.packet("# service=", UploadPack, "\n")
+		p.end()
+		if version == 1 {
+			p.packet("version 1\n")
+		}
+		caps := uploadCaps
+		head, resolves := snap.Refs[snap.Head]
+		resolves = resolves && snap.Head.IsHead()
+		if resolves {
+			caps += " symref=HEAD:" + string(snap.Head)
+		}
+		caps = "\x00" + caps + " object-format=sha1 agent=" + agent
+		if len(refs) == 0 {
+			p.packet(string(grasp.ZeroOID), " capabilities^{}", caps, "\n")
+		}
+		if resolves {
+			p.packet(string(head), " HEAD", caps, "\n")
+			caps = ""
+		}
+		for i := range refs {
+			r := &refs[i]
+			p.packet(string(r.OID), " ", string(r.Name), caps, "\n")
+			caps = ""
+			if r.Peeled != "" {
+				p.packet(string(r.Peeled), " ", string(r.Name), "^{}\n")
+			}
+		}
+		p.end()
+	}
+}
+
+// ReceiveAdvert is the answer to info/refs for pushing: no HEAD, nothing peeled, no objects of
+// others (H-202, H-205).
+func ReceiveAdvert(snap *grasp.Snapshot, agent string) Answer {
+	return func(p *printer) {
+		refs := snap.All()
+		p.packet("# service=", ReceivePack, "\n")
+		p.end()
+		caps := "\x00" + receiveCaps + " object-format=sha1 agent=" + agent
+		if len(refs) == 0 {
+			p.packet(string(grasp.ZeroOID), " capabilities^{}", caps, "\n")
+		}
+		for i := range refs {
+			p.packet(string(refs[i].OID), " ", string(refs[i].Name), caps, "\n")
+			caps = ""
+		}
+		p.end()
+	}
 }
 
 // AppendV2Advert appends the answer to info/refs for fetching in protocol version 2. It says
@@ -82,58 +159,36 @@ func AppendV2Advert(dst []byte, agent string) []byte {
 	return AppendFlush(dst)
 }
 
-// visible returns the names that may be advertised, sorted (H-207).
-func visible(snap *grasp.Snapshot) []grasp.RefName {
-	names := snap.Refs.Sorted()
-	return slices.DeleteFunc(names, func(n grasp.RefName) bool { return !n.Visible() })
-}
-
-// advertSize is how long the lines of names will be, roughly.
-func advertSize(names []grasp.RefName) int {
-	n := 0
-	for _, name := range names {
-		n += len(name) + 64
-	}
-	return n
-}
-
 // An LsRefs is a v2 request for refs.
 type LsRefs struct {
 	Peel, Symrefs, Unborn bool
 	Prefixes              []string // none: every ref
 }
 
-// AppendAnswer appends what q asks for of snap (H-207, H-208, A9).
-func (q *LsRefs) AppendAnswer(dst []byte, snap *grasp.Snapshot) []byte {
+// Answer is what q asks for of snap (H-207, H-208, A9).
+func (q *LsRefs) Answer(snap *grasp.Snapshot) Answer {
 	match := newPrefixSet(q.Prefixes)
-	if match.has("HEAD") && snap.Head.IsHead() {
-		oid, resolves := snap.Refs[snap.Head]
-		switch {
-		case resolves && q.Symrefs:
-			dst = AppendPacket(dst, string(oid), " HEAD symref-target:", string(snap.Head), "\n")
-		case resolves:
-			dst = AppendPacket(dst, string(oid), " HEAD\n")
-		case q.Unborn && q.Symrefs:
-			dst = AppendPacket(dst, "unborn HEAD symref-target:", string(snap.Head), "\n")
+	return func(p *printer) {
+		if match.has("HEAD") && snap.Head.IsHead() {
+			oid, resolves := snap.Refs[snap.Head]
+			switch {
+			case resolves && q.Symrefs:
+				p.packet(string(oid), " HEAD symref-target:", string(snap.Head), "\n")
+			case resolves:
+				p.packet(string(oid), " HEAD\n")
+			case q.Unborn && q.Symrefs:
+				p.packet("unborn HEAD symref-target:", string(snap.Head), "\n")
+			}
 		}
+		match.each(snap.All(), func(r *grasp.Ref) {
+			if r.Peeled != "" && q.Peel {
+				p.packet(string(r.OID), " ", string(r.Name), " peeled:", string(r.Peeled), "\n")
+			} else {
+				p.packet(string(r.OID), " ", string(r.Name), "\n")
+			}
+		})
+		p.end()
 	}
-	// Filtered before it is sorted: most requests ask for a few of many.
-	var names []grasp.RefName
-	for n := range snap.Refs {
-		if n.Visible() && match.has(string(n)) {
-			names = append(names, n)
-		}
-	}
-	slices.Sort(names)
-	dst = slices.Grow(dst, advertSize(names)+4)
-	for _, n := range names {
-		if peeled, ok := snap.Peeled[n]; ok && q.Peel {
-			dst = AppendPacket(dst, string(snap.Refs[n]), " ", string(n), " peeled:", string(peeled), "\n")
-			continue
-		}
-		dst = AppendPacket(dst, string(snap.Refs[n]), " ", string(n), "\n")
-	}
-	return AppendFlush(dst)
 }
 
 // A prefixSet answers in logarithmic time whether a name begins with any of many prefixes, so
@@ -155,6 +210,23 @@ func newPrefixSet(prefixes []string) prefixSet {
 		set = append(set, p)
 	}
 	return set
+}
+
+// each calls f with those of refs, which are in byte order, that begin with one of the prefixes. It
+// finds where each prefix begins, and does not look at what lies between.
+func (s prefixSet) each(refs []grasp.Ref, f func(*grasp.Ref)) {
+	if s == nil {
+		for i := range refs {
+			f(&refs[i])
+		}
+		return
+	}
+	for _, prefix := range s {
+		at := sort.Search(len(refs), func(i int) bool { return string(refs[i].Name) >= prefix })
+		for refs = refs[at:]; len(refs) > 0 && strings.HasPrefix(string(refs[0].Name), prefix); refs = refs[1:] {
+			f(&refs[0])
+		}
+	}
 }
 
 func (s prefixSet) has(name string) bool {

@@ -1,7 +1,9 @@
 package gitwire_test
 
 import (
+	"bytes"
 	"fmt"
+	"io"
 	"strings"
 	"testing"
 
@@ -32,18 +34,18 @@ func TestAdverts(t *testing.T) {
 		got  []byte
 		want string
 	}{
-		{"empty, A1", gitwire.AppendUploadAdvert(nil, grasp.EmptySnapshot, 0, agent),
+		{"empty, A1", gitwire.UploadAdvert(grasp.EmptySnapshot, 0, agent).Append(nil),
 			"001e# service=git-upload-pack\n0000" + pkts(zero+" capabilities^{}\x00"+v0caps+" object-format=sha1 agent=gitroost/1.0\n", "0000")},
-		{"v0", gitwire.AppendUploadAdvert(nil, sample, 0, agent), "001e# service=git-upload-pack\n0000" + pkts(
+		{"v0", gitwire.UploadAdvert(sample, 0, agent).Append(nil), "001e# service=git-upload-pack\n0000" + pkts(
 			one+" HEAD\x00"+v0caps+" symref=HEAD:refs/heads/main object-format=sha1 agent=gitroost/1.0\n",
 			two+" refs/heads/dev\n", one+" refs/heads/main\n", two+" "+pr+"\n", hexA+" refs/tags/v1\n", one+" refs/tags/v1^{}\n", "0000")},
-		{"v1", gitwire.AppendUploadAdvert(nil, dangling, 1, agent), "001e# service=git-upload-pack\n0000" + pkts("version 1\n",
+		{"v1", gitwire.UploadAdvert(dangling, 1, agent).Append(nil), "001e# service=git-upload-pack\n0000" + pkts("version 1\n",
 			two+" refs/heads/dev\x00"+v0caps+" object-format=sha1 agent=gitroost/1.0\n", "0000")},
 		{"v2, A2", gitwire.AppendV2Advert(nil, agent), "000eversion 2\n0017agent=gitroost/1.0\n0013ls-refs=unborn\n" +
 			"0027fetch=shallow wait-for-done filter\n0012server-option\n0017object-format=sha1\n0000"},
-		{"push", gitwire.AppendReceiveAdvert(nil, sample, agent), "001f# service=git-receive-pack\n0000" + pkts(
+		{"push", gitwire.ReceiveAdvert(sample, agent).Append(nil), "001f# service=git-receive-pack\n0000" + pkts(
 			two+" refs/heads/dev"+receive, one+" refs/heads/main\n", two+" "+pr+"\n", hexA+" refs/tags/v1\n", "0000")},
-		{"push to empty", gitwire.AppendReceiveAdvert(nil, grasp.EmptySnapshot, agent), "001f# service=git-receive-pack\n0000" +
+		{"push to empty", gitwire.ReceiveAdvert(grasp.EmptySnapshot, agent).Append(nil), "001f# service=git-receive-pack\n0000" +
 			pkts(zero+" capabilities^{}"+receive, "0000")},
 	} {
 		if string(c.got) != c.want {
@@ -70,7 +72,7 @@ func TestLsRefsAnswer(t *testing.T) {
 		{"unborn, not asked", gitwire.LsRefs{Symrefs: true}, grasp.EmptySnapshot, "0000"},
 		{"bookkeeping", gitwire.LsRefs{Prefixes: []string{"refs/keep/"}}, sample, "0000"},
 	} {
-		if got := c.q.AppendAnswer(nil, c.snap); string(got) != c.want {
+		if got := c.q.Answer(c.snap).Append(nil); string(got) != c.want {
 			t.Errorf("%s:\n got %q\nwant %q", c.name, got, c.want)
 		}
 	}
@@ -89,8 +91,67 @@ func BenchmarkUploadAdvert50k(b *testing.B) {
 	for i := range 50_000 {
 		snap.Refs[grasp.RefName(fmt.Sprintf("refs/heads/%d", i))] = grasp.OID(one)
 	}
-	var dst []byte
+	snap.List = snap.All()
 	for b.Loop() {
-		dst = gitwire.AppendUploadAdvert(dst[:0], snap, 0, "gitroost/dev")
+		if _, err := gitwire.UploadAdvert(snap, 0, "gitroost/dev").WriteTo(io.Discard); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+const anAgent = "gitroost/test"
+
+// What is written in pieces is what is appended, and as long as was said; also for names as long as
+// they may be.
+func TestAnswerInPieces(t *testing.T) {
+	snap := &grasp.Snapshot{Head: "refs/heads/0", Refs: grasp.Refs{}, Peeled: map[grasp.RefName]grasp.OID{}}
+	for i := range 3000 {
+		snap.Refs[grasp.RefName(fmt.Sprintf("refs/heads/%d", i))] = grasp.OID(one)
+		snap.Refs[grasp.RefName(fmt.Sprintf("refs/tags/%s%d", strings.Repeat("x", i%200), i))] = grasp.OID(two)
+		snap.Peeled[grasp.RefName(fmt.Sprintf("refs/tags/%s%d", strings.Repeat("x", i%200), i))] = grasp.OID(one)
+	}
+	listed := *snap
+	listed.List = snap.All()
+	for name, a := range map[string]gitwire.Answer{
+		"v0": gitwire.UploadAdvert(snap, 0, anAgent), "v1": gitwire.UploadAdvert(snap, 1, anAgent),
+		"listed": gitwire.UploadAdvert(&listed, 0, anAgent), "push": gitwire.ReceiveAdvert(snap, anAgent),
+		"ls-refs": (&gitwire.LsRefs{Peel: true, Symrefs: true}).Answer(snap),
+		"some":    (&gitwire.LsRefs{Peel: true, Prefixes: []string{"refs/tags/xx", "refs/heads/1", "HEAD"}}).Answer(snap),
+	} {
+		var out bytes.Buffer
+		n, err := a.WriteTo(&out)
+		whole := a.Append(nil)
+		if err != nil || n != int64(out.Len()) || a.Size() != out.Len() || !bytes.Equal(out.Bytes(), whole) {
+			t.Errorf("%s: wrote %d, %d, %v; size %d; appended %d", name, n, out.Len(), err, a.Size(), len(whole))
+		}
+	}
+	if a, b := gitwire.UploadAdvert(&listed, 0, anAgent).Append(nil), gitwire.UploadAdvert(snap, 0, anAgent).Append(nil); !bytes.Equal(a, b) {
+		t.Error("with and without a list the answers differ")
+	}
+}
+
+// Prefixes find what trying each name would find.
+func TestPrefixes(t *testing.T) {
+	snap := &grasp.Snapshot{Refs: grasp.Refs{}, Head: "refs/heads/a"}
+	for _, n := range []string{"refs/heads/a", "refs/heads/ab", "refs/heads/b", "refs/nostr/1", "refs/tags/a", "refs/tags/v1", "refs/tags/v10", "refs/tags/w"} {
+		snap.Refs[grasp.RefName(n)] = grasp.OID(one)
+	}
+	for _, prefixes := range [][]string{{"refs/"}, {"refs/heads/a"}, {"refs/tags/v1", "refs/tags/"}, {"refs/tags/v1", "refs/heads/b"}, {"x"}, {""}, {"refs/heads/a", "refs/heads/a"}, {"refs/zzz", "refs/a"}} {
+		want := ""
+		for _, n := range snap.Refs.Sorted() {
+			for _, p := range prefixes {
+				if strings.HasPrefix(string(n), p) {
+					want += string(gitwire.AppendPacket(nil, one, " ", string(n), "\n"))
+					break
+				}
+			}
+		}
+		got := string((&gitwire.LsRefs{Prefixes: prefixes}).Answer(snap).Append(nil))
+		if prefixes[0] == "" {
+			got = strings.TrimPrefix(got, string(gitwire.AppendPacket(nil, one, " HEAD\n")))
+		}
+		if got != want+"0000" {
+			t.Errorf("%q: %q, want %q", prefixes, got, want)
+		}
 	}
 }

@@ -242,7 +242,7 @@ func FuzzLsRefs(f *testing.F) {
 	f.Fuzz(func(t *testing.T, prefixes string, peel, unborn bool) {
 		q := &gitwire.LsRefs{Peel: peel, Unborn: unborn, Symrefs: true, Prefixes: strings.Fields(prefixes)}
 		got := map[string]bool{}
-		r := gitwire.NewReader(bytes.NewReader(q.AppendAnswer(nil, sample)), 1<<20)
+		r := gitwire.NewReader(bytes.NewReader(q.Answer(sample).Append(nil)), 1<<20)
 		for {
 			kind, b, err := r.Next()
 			if err != nil {
