@@ -55,7 +55,7 @@ func (s *story) enter(env *testscript.Env, name string) error {
 //	announce <id> [key=value …]     30617: maintainers=<hex>,… clone=<url> relays=<url> at=…
 //	withdraw <id>                   30617 that names another server
 //	state <id> <ref>=<rev> …        30618: a name without a slash is a branch; HEAD=<branch>; at=…
-//	pull draft <owner hex> <id> <rev>   sign 1618 and keep it; its id is $PULL. pull send: publish it
+//	pull draft <owner hex> <id> <rev> [<clone>]   sign 1618 and keep it; its id is $PULL. pull send: publish it
 //	issue <owner hex> <id> <text>   1621
 //	delete e|a <value>              kind 5
 //	events <kind> [<id>]            list what is served: kind, author, d or content
@@ -117,7 +117,8 @@ func (p *person) act(ts *testscript.TestScript, s *story, neg bool, args []strin
 		if args[1] == "draft" {
 			need(4)
 			p.draft = p.sign(ts, s, grasp.KindPull, 0, "please pull",
-				nostr.Tag{"a", "30617:" + args[2] + ":" + args[3]}, nostr.Tag{"p", args[2]}, nostr.Tag{"c", p.rev(ts, args[4])})
+				nostr.Tag{"a", "30617:" + args[2] + ":" + args[3]}, nostr.Tag{"p", args[2]}, nostr.Tag{"c", p.rev(ts, args[4])},
+				append(nostr.Tag{"clone"}, args[5:]...))
 			s.names[p.draft.ID] = "PULL"
 			ts.Setenv("PULL", p.draft.ID)
 			return
