@@ -5,11 +5,13 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/nbd-wtf/go-nostr"
 
@@ -249,6 +251,103 @@ func TestSearchTurns(t *testing.T) {
 	close(end)
 	for _, c := range searchers {
 		c.untilEOSE("s")
+	}
+}
+
+// The index of live searches finds what trying every search finds, while they come and go.
+func TestDispatcherAgreesWithSearches(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(5, 6))
+	h := openLibrary(t, func(c *relay.Config) { c.MaxSubscriptions = 1000 })
+	c := h.dial()
+	vocabulary := strings.Fields("parse parser parsing go gopher fix fixes 搜索 搜索引擎 引擎 é smart-http v2 x y z")
+	text := func(n int) string {
+		var out []string
+		for range 1 + rnd.IntN(n) {
+			out = append(out, vocabulary[rnd.IntN(len(vocabulary))])
+		}
+		return strings.Join(out, " ")
+	}
+	type open struct {
+		q     search.Query
+		kinds []int
+	}
+	live := map[string]open{}
+	at := int64(0)
+	for n := range 400 {
+		id := fmt.Sprint("s", rnd.IntN(200))
+		asked := text(2)
+		switch rnd.IntN(4) {
+		case 0:
+			asked = `"` + asked + `"`
+		case 1:
+			asked = "-" + vocabulary[rnd.IntN(len(vocabulary))] + " " + asked
+		}
+		f := map[string]any{"search": asked, "limit": 0}
+		o := open{}
+		if rnd.IntN(3) == 0 {
+			o.kinds = []int{search.Kinds[rnd.IntN(5)]}
+			f["kinds"] = o.kinds
+		}
+		delete(live, id)
+		if rnd.IntN(4) == 0 {
+			c.send("CLOSE", id)
+		} else {
+			c.send("REQ", id, f)
+			c.untilEOSE(id)
+			q, means, err := search.Parse(asked)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if o.q = q; means == search.Terms {
+				live[id] = o
+			}
+		}
+		if n%4 != 0 {
+			continue
+		}
+		at++
+		ev := &nostr.Event{ID: fmt.Sprintf("%064x", n), PubKey: fmt.Sprintf("%064x", 1), Kind: search.Kinds[rnd.IntN(5)], CreatedAt: nostr.Timestamp(at), Content: text(6), Tags: nostr.Tags{{"subject", text(2)}}}
+		c.quiet() // what was sent before is through
+		h.relay.Publish(ev, nil)
+		c.raw(`["COUNT","done",{"ids":[]}]`)
+		got := map[string]int{}
+		for m := c.next(); m[0] != "COUNT"; m = c.next() {
+			got[m[1].(string)]++
+		}
+		x := search.NewIndex(ev)
+		for id, o := range live {
+			want := 0
+			if x.Has(&o.q) && (o.kinds == nil || slices.Contains(o.kinds, ev.Kind)) {
+				want = 1
+			}
+			if got[id] != want {
+				t.Fatalf("event %q, subscription %s: delivered %d times, want %d", ev.Content, id, got[id], want)
+			}
+			delete(got, id)
+		}
+		if len(got) > 0 {
+			t.Fatalf("delivered to %v as well", got)
+		}
+	}
+}
+
+// Whoever leaves is not searched for any longer.
+func TestSearchOfNobody(t *testing.T) {
+	h := openLibrary(t, func(c *relay.Config) { c.QueryTime = time.Minute })
+	begun, ended := make(chan struct{}), make(chan struct{})
+	h.whenAsked(func(ctx context.Context, _ nostr.Filter) {
+		close(begun)
+		<-ctx.Done()
+		close(ended)
+	})
+	c := h.dial()
+	c.raw(`["REQ","s",{"search":"parser"}]`)
+	<-begun
+	c.ws.Close()
+	select {
+	case <-ended:
+	case <-time.After(patience): // well before the time that an answer may take
+		t.Error("it is still being searched")
 	}
 }
 

@@ -4,9 +4,11 @@ import (
 	"context"
 	"database/sql"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -160,6 +162,59 @@ func TestCatchUpStops(t *testing.T) {
 		t.Errorf("%d found (%v)", n, err)
 	}
 	s.CheckIndex(t)
+}
+
+// TestCancelledSearches: whoever leaves, before, while or after something is found, leaves no
+// goroutine and no reader behind (D7), nor does a question that takes too long.
+func TestCancelledSearches(t *testing.T) {
+	s := open(t)
+	var evs []*nostr.Event
+	for i := range 1500 {
+		evs = append(evs, issue(i, "common words", fmt.Sprint("and number n", i)))
+	}
+	fill(t, s, evs)
+	filters := []nostr.Filter{{Search: "common"}, {Search: "-n7 com"}, {Search: `"common words"`, Kinds: []int{grasp.KindIssue}}, {Kinds: []int{grasp.KindIssue}}}
+	ask := func(ctx context.Context, f nostr.Filter, each func(int) bool) error {
+		n := 0
+		return s.Query(ctx, f, func(grasp.EventID, []byte) bool { n++; return each(n) })
+	}
+	// Every connection that there will be, and what serves it.
+	for range 20 {
+		if err := ask(context.Background(), filters[0], func(int) bool { return true }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	before := runtime.NumGoroutine()
+	for i := range 200 {
+		f := filters[i%len(filters)]
+		ctx, cancel := context.WithCancel(context.Background())
+		switch i % 3 {
+		case 0:
+			cancel()
+			if err := ask(ctx, f, func(int) bool { return true }); !errors.Is(err, context.Canceled) {
+				t.Fatalf("%s before it began: %v", f, err)
+			}
+		case 1:
+			if err := ask(ctx, f, func(n int) bool { cancel(); return true }); !errors.Is(err, context.Canceled) {
+				t.Fatalf("%s in the middle: %v", f, err)
+			}
+		case 2:
+			short, stop := context.WithTimeout(ctx, time.Duration(i)*10*time.Microsecond)
+			if err := ask(short, f, func(int) bool { return true }); err != nil && !errors.Is(err, context.DeadlineExceeded) {
+				t.Fatalf("%s in too little time: %v", f, err)
+			}
+			stop()
+		}
+		cancel()
+	}
+	for end := time.Now().Add(10 * time.Second); runtime.NumGoroutine() > before; runtime.Gosched() {
+		if time.Now().After(end) {
+			t.Fatalf("%d goroutines, %d before", runtime.NumGoroutine(), before)
+		}
+	}
+	if n, err := s.Count(context.Background(), filters[:1]); err != nil || n != 1500 {
+		t.Errorf("afterwards: %d, %v", n, err)
+	}
 }
 
 // TestSearchPlans: the index of words is asked once, and events are looked up one by one.
