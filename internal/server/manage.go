@@ -11,6 +11,8 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/gitroost/gitroost/grasp"
 	"github.com/gitroost/gitroost/internal/config"
 	"github.com/gitroost/gitroost/internal/fault"
@@ -193,5 +195,43 @@ func (s *Server) keepOut(addresses prefixer) func(w http.ResponseWriter, r *http
 		w.Header().Set("Connection", "close")
 		http.Error(w, no.Text+"\n"+no.Hint, http.StatusForbidden)
 		return true
+	}
+}
+
+// moderationMetrics counts what the operator's rules do: by what a rule is about and where it was
+// written, which are a handful, and never by the rule itself.
+func (s *Server) moderationMetrics(reg prometheus.Registerer) {
+	for _, t := range grasp.Topics() {
+		for from, name := range map[grasp.Source]string{0: "list", grasp.FromConfig: "config", grasp.FromTable: "table"} {
+			if from == 0 && t != grasp.OfRepo && t != grasp.OfKind {
+				continue // there are no other lists
+			}
+			reg.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
+				Name: "gitroost_moderation_refused_total", Help: "What the operator's rules refused, by what the rule is about and where it is written; list is a list on which something was missing.",
+				ConstLabels: prometheus.Labels{"about": t.String(), "source": name},
+			}, func() float64 {
+				if t == grasp.OfAddress {
+					return float64(s.op.blocked[from].Load())
+				}
+				return float64(s.steward.Refusals(t, from))
+			}))
+		}
+		for _, a := range []grasp.Action{grasp.Deny, grasp.Allow} {
+			if a == grasp.Allow && (t == grasp.OfEvent || t == grasp.OfAddress) {
+				continue // there are no such rules
+			}
+			reg.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+				Name: "gitroost_moderation_rules", Help: "Rules of the operator that are in force.",
+				ConstLabels: prometheus.Labels{"about": t.String(), "action": a.String()},
+			}, func() float64 {
+				n := 0
+				for _, r := range s.steward.Moderation().Rules() {
+					if r.Action == a && r.Subject.Topic == t {
+						n++
+					}
+				}
+				return float64(n)
+			}))
+		}
 	}
 }

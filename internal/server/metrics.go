@@ -50,6 +50,7 @@ func (s *Server) metrics(door *githttp.Handler) http.Handler {
 	counter("githttp_busy_total", "Answers 503 for lack of a slot.", nil, st.Busy.Load)
 	counter("githttp_received_bytes_total", "Bytes of request bodies.", nil, st.BytesIn.Load)
 	counter("githttp_sent_bytes_total", "Bytes of answers.", nil, st.BytesOut.Load)
+	s.moderationMetrics(reg)
 	rel := s.relay
 	gauge("relay_connections", "Open WebSockets.", func() int64 { return rel.Stats().Connections })
 	gauge("relay_subscriptions", "Open subscriptions.", func() int64 { return rel.Stats().Subscriptions })
