@@ -95,8 +95,8 @@ func ofBytes(used, more, limit int64, what string) string {
 	text := fmt.Sprintf("%s of %s %s", Bytes(used), Bytes(limit), what)
 	switch {
 	case used >= limit:
-	case more <= Unknown:
-		text += ", this push does not fit"
+	case more-1 == limit-used: // all that is known of a pack that was not read to its end
+		text += ", this push adds more than " + Bytes(limit-used)
 	default:
 		text += ", this push adds " + Bytes(more)
 	}

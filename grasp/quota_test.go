@@ -26,7 +26,7 @@ func TestQuota(t *testing.T) {
 		{"nothing is bounded", grasp.Quota{}, grasp.Usage{Bytes: math.MaxInt64, Repos: math.MaxInt}, grasp.Usage{Bytes: math.MaxInt64, Repos: 1}, ""},
 		{"empty", owner, grasp.Usage{}, grasp.Usage{Bytes: 1, RepoBytes: 1}, ""},
 		{"exactly full", owner, grasp.Usage{Bytes: 500 * mib}, grasp.Usage{Bytes: 12 * mib}, ""},
-		{"one byte too many", owner, grasp.Usage{Bytes: 500 * mib}, grasp.Usage{Bytes: 12*mib + 1}, "quota: 500 MiB of 512 MiB used, this push adds 12.0 MiB"},
+		{"one byte too many", owner, grasp.Usage{Bytes: 500 * mib}, grasp.Usage{Bytes: 12*mib + 1}, "quota: 500 MiB of 512 MiB used, this push adds more than 12 MiB"},
 		{"full", owner, grasp.Usage{Bytes: 512 * mib}, grasp.Usage{Bytes: grasp.Unknown}, "quota: 512 MiB of 512 MiB used"},
 		{"nearly full", owner, grasp.Usage{Bytes: 512*mib - 1}, grasp.Usage{Bytes: 7}, "quota: 511.9 MiB of 512 MiB used, this push adds 7 bytes"},
 		{"of unknown size", owner, grasp.Usage{Bytes: 512*mib - 1}, grasp.Usage{Bytes: grasp.Unknown}, ""},

@@ -26,12 +26,14 @@ type packs struct {
 	looseAt      int64 // and of objects
 	unreadable   bool  // an index is of another kind: only git can say what is not there
 	totalObjects int64
+	totalBytes   int64
 }
 
 // A pack is one pack index of version 2.
 type pack struct {
 	path    string // without .idx or .pack
 	n       uint32
+	bytes   int64 // of the pack and what belongs to it
 	fan     *[256]uint32
 	content []byte // the whole index, if it is small
 	cruft   bool   // of objects that no ref reached when it was made
@@ -131,6 +133,7 @@ func listPacks(objects string, old *packs) (*packs, error) {
 				continue
 			case errors.Is(err, errIndex):
 				p.unreadable = true
+				p.totalBytes += packBytes(path)
 				continue
 			case err != nil:
 				return nil, err
@@ -142,6 +145,7 @@ func listPacks(objects string, old *packs) (*packs, error) {
 			k = &again
 		}
 		p.totalObjects += int64(k.n)
+		p.totalBytes += k.bytes
 		p.list = append(p.list, k)
 	}
 	folders, err := os.ReadDir(objects)
@@ -187,7 +191,7 @@ func readIndex(path string) (*pack, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.path = path
+	p.path, p.bytes = path, packBytes(path)
 	return p, nil
 }
 

@@ -32,6 +32,7 @@ func (r *repo) keepUp(ctx context.Context, d due) (removed int, err error) {
 	}
 	defer func() {
 		os.RemoveAll(temp)
+		r.once() // also if old and new stay beside each other: then both take room
 		if err != nil {
 			r.dropTemporary()
 		}
@@ -153,6 +154,7 @@ func (r *repo) pack(ctx context.Context, temp, kind string, life int, stdin stri
 		if err := r.v.cfg.step("upkeep: synced " + kind); err != nil {
 			return nil, fault.Wrap(op, err)
 		}
+		r.twice(name)
 		if err := r.placeNew(ctx, dir, name, life); err != nil {
 			return nil, err
 		}
@@ -174,6 +176,27 @@ func (r *repo) placeNew(ctx context.Context, dir, name string, life int) error {
 	}
 	r.relist()
 	return nil
+}
+
+// twice notes a pack of upkeep's that is about to stand beside those whose objects it holds, so that
+// Size does not count them twice. The very same pack may be there already.
+func (r *repo) twice(name string) {
+	if _, err := os.Lstat(filepath.Join(r.objects(), "pack", name+".idx")); err == nil {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.double == nil {
+		r.double = map[string]struct{}{}
+	}
+	r.double[name] = struct{}{}
+}
+
+// once ends what twice began.
+func (r *repo) once() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.double = nil
 }
 
 // upkeepEnv is the environment of a command that sees r as a repository, refs and all.
@@ -274,8 +297,11 @@ func (r *repo) retire(ctx context.Context, st *state, gone map[string]bool, stri
 			return
 		}
 		r.mu.Unlock()
+		r.swap.Lock()
 		removed, failed = r.trashPacks(gone)
 		r.relist()
+		r.once()
+		r.swap.Unlock()
 		if strict {
 			r.unlearn()
 		}

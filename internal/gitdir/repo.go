@@ -35,12 +35,17 @@ type repo struct {
 	// made, tidied, its refs moved, packs added, removed. It may be held while git runs.
 	change chan struct{}
 
+	// swap is held for writing while upkeep takes old packs away, and for reading while sizes are
+	// added up.
+	swap sync.RWMutex
+
 	// mu guards what follows. It is never held while a process runs.
 	mu       sync.Mutex
 	state    *state // nil: not loaded
 	packs    *packs // nil: not listed
 	upkept   *record
-	lives    int // how often the repository was removed since this repo is remembered
+	double   map[string]struct{} // packs of upkeep's beside those that they replace
+	lives    int                 // how often the repository was removed since this repo is remembered
 	complete map[grasp.OID]struct{}
 	order    []grasp.OID // of complete, a ring
 	next     int

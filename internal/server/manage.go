@@ -59,7 +59,7 @@ func (s *Server) tell(m *grasp.Moderation) {
 		Name: name, Description: description, Icon: cmp.Or(s.op.profile["icon"], s.cfg.Icon),
 		PubKey: cmp.Or(s.cfg.Owner, s.self), Self: s.self, Contact: s.cfg.Contact,
 		Version: Version(), NIPs: builtins, Grasps: grasps(s.cfg),
-		Criteria: criteria(m), Curation: curation(m),
+		Criteria: allowing(criteria(m), s.cfg), Curation: curation(m),
 	})
 	s.pages.SetProfile(web.Profile{Name: name, Description: description, Admission: admission(s.cfg, m)})
 }

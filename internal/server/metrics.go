@@ -63,7 +63,9 @@ func (s *Server) metrics(door *githttp.Handler) http.Handler {
 	counter("relay_rate_limited_total", "EVENT, REQ and COUNT messages over their rate.", nil, func() int64 { return rel.Stats().RateLimited })
 	counter("relay_slow_total", "Clients given up because they did not read.", nil, func() int64 { return rel.Stats().Slow })
 	s.limitMetrics(reg)
+	s.quotaMetrics(reg)
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(reg, promhttp.HandlerOpts{}))
+	mux.HandleFunc("GET /quota", s.quota)
 	return mux
 }

@@ -157,8 +157,8 @@ func (s *Server) build() error {
 		DeletedGrace:   cfg.Repos.DeletedGrace,
 		WaitingPerKey:  lim.WaitingPerKey, WaitingPerSource: lim.WaitingPerAddress, WaitingInAll: lim.Waiting,
 		NewReposPerHour: lim.NewRepos, FutureLimit: lim.Future,
-		Boxes:   cfg.PRs.Enabled,
-		MaxPack: lim.MaxPush, MaxPullPack: lim.MaxPRPush, MaxObjects: uint32(lim.PushObjects),
+		Boxes:  cfg.PRs.Enabled,
+		Quotas: cfg.Quotas(), MaxPack: lim.MaxPush, MaxPullPack: lim.MaxPRPush, MaxObjects: uint32(lim.PushObjects),
 	}, s.store, s.vault, s.log.With("room", "steward"))
 
 	addresses := prefixer{trusted: cfg.TrustedProxies}

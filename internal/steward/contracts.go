@@ -45,6 +45,17 @@ type Ledger interface {
 	// Lost returns the settled PR refs in boxes of identifier id whose event is on no shelf, and
 	// that are no placeholders. Their Deadline is zero.
 	Lost(ctx context.Context, id string) ([]Orphan, error)
+
+	// Weight returns what was last recorded of repo, which may be a box; nothing weighs nothing.
+	Weight(ctx context.Context, repo grasp.Addr) (Weight, error)
+
+	// Kept sums up what the announced repositories of owner hold, or owner's boxes.
+	Kept(ctx context.Context, owner grasp.PubKey, boxes bool) (Kept, error)
+
+	// Walk returns up to limit repositories behind after, with what is recorded of each: first
+	// those that have a row, by identifier and owner, then the boxes that weigh anything. Behind
+	// the zero Addr are all.
+	Walk(ctx context.Context, after grasp.Addr, limit int) ([]Weighed, error)
 }
 
 // Facts is a View as the ledger tells it: events as they came, to be parsed by grasp.
@@ -72,6 +83,35 @@ type Repo struct {
 	Hosting grasp.Hosting
 	Since   time.Time // when Hosting became what it is
 }
+
+// A Weight is what a repository holds on disk, in bytes, and who answers for it (G01-109).
+type Weight struct {
+	Own   int64 // counts for the owner
+	Pulls int64 // was brought by PR refs, which anybody may push; 0 for boxes
+}
+
+// Total is all that the repository holds.
+func (w Weight) Total() int64 { return w.Own + w.Pulls }
+
+// Weighed says what a repository was found to hold.
+type Weighed struct {
+	Repo   grasp.Addr
+	Weight Weight
+}
+
+// Kept is what all repositories of one owner, or all boxes of one submitter, hold together.
+type Kept struct {
+	Repos  int    // Live and Withdrawn ones; boxes with a ref in them
+	Refs   int    // in boxes, those under way included
+	Weight Weight // of these
+
+	Deleted       int    // repositories in their grace
+	DeletedWeight Weight // of these
+	Oldest        []Repo // of these, the first deleted first; at most MaxOldest
+}
+
+// MaxOldest is how many deleted repositories Kept names.
+const MaxOldest = 100
 
 // An Orphan is a PR ref without an accepted event. It is removed at Deadline (G01-707).
 type Orphan struct {
@@ -124,8 +164,12 @@ type Change struct {
 	// also marks the subjects of what it removes as unsettled: nobody can name them before.
 	Tombs []Tomb
 
-	Repos   []Repo   // written as they are; Hosting NotHosted removes the row
+	Repos   []Repo   // written as they are; Hosting NotHosted removes the row, and its weight
 	Orphans []Orphan // added, or their deadline moved; a zero Deadline removes the row
+
+	// Weighed is recorded after Repos; of a repository without a row nothing is, unless it is a
+	// box. What weighs nothing leaves no trace.
+	Weighed []Weighed
 
 	// Moves are recorded in the journal of moves, and applied to the settled refs.
 	Moves []Moved
@@ -195,6 +239,11 @@ type Vault interface {
 	// progress receives lines for a person and may be called from another goroutine.
 	Ingest(ctx context.Context, repo grasp.Addr, pack io.Reader, opt IngestOptions) (Quarantine, error)
 
+	// Size returns how many bytes the objects of repo take on disk: packs and what belongs to
+	// them. It is cheap, also where the repository was not looked at before. Without a folder
+	// it is 0.
+	Size(ctx context.Context, repo grasp.Addr) (int64, error)
+
 	// Remove makes repo disappear at once; its files are deleted behind the scenes.
 	Remove(ctx context.Context, repo grasp.Addr) error
 }
@@ -211,6 +260,10 @@ type Quarantine interface {
 	// Check verifies that every tip is complete given what the repository holds, and that
 	// tips of branches and PR refs are commits (H-253). A violation is a fault.Refused.
 	Check(ctx context.Context, updates []grasp.RefChange) error
+
+	// Size returns by how many bytes Size of the repository grows if this is admitted, at most.
+	// It is 0 if Check found that nothing of it is needed.
+	Size() int64
 
 	// Admit makes the objects part of the repository, durably.
 	Admit(ctx context.Context) error

@@ -19,6 +19,7 @@ type Push struct {
 	repo    grasp.Addr
 	updates []grasp.RefChange // as asked for
 	grant   grasp.Grant
+	free    bool // the pack needs no room
 	release func()
 	notes   []string
 }
@@ -36,8 +37,12 @@ func (s *Steward) Enter(ctx context.Context, repo grasp.Addr, updates []grasp.Re
 	if err != nil {
 		return nil, err
 	}
+	free, err := s.enterable(ctx, repo, grant)
+	if err != nil {
+		return nil, err
+	}
 	return &Push{
-		s: s, id: newPushID(), repo: repo, updates: updates, grant: grant,
+		s: s, id: newPushID(), repo: repo, updates: updates, grant: grant, free: free,
 		release: s.hold(append(grant.Relies(), k.waitingChain(repo.Owner)...)),
 	}, nil
 }
@@ -199,7 +204,20 @@ func (p *Push) ingest(ctx context.Context, pack io.Reader, progress func(string)
 	if p.grant.State.ID == "" {
 		opt.MaxBytes = p.s.cfg.MaxPullPack
 	}
+	var meter *metered
+	if !p.free {
+		var err error
+		if meter, err = p.meter(ctx, pack); err != nil {
+			return nil, err
+		}
+		if meter != nil {
+			pack = meter
+		}
+	}
 	q, err := p.s.vault.Ingest(ctx, p.repo, pack, opt)
+	if err != nil && meter != nil && meter.err != nil {
+		err = meter.err
+	}
 	if err != nil {
 		return nil, fault.Wrap("steward: ingest", err)
 	}
@@ -227,6 +245,22 @@ func (p *Push) landLocked(ctx context.Context, q Quarantine, arrived func()) (ne
 	if err != nil {
 		return news{}, err
 	}
+	if len(grant.Updates) > 0 {
+		p.grant = grant // else somebody else was faster with the same
+	}
+	var size int64
+	if q != nil {
+		size = q.Size()
+	}
+	more, err := s.growth(ctx, p.repo, p.grant, size)
+	if err != nil {
+		return news{}, err
+	}
+	recorded, err := s.afford(ctx, p.repo, more, aPush)
+	if err != nil {
+		return news{}, err
+	}
+	defer recorded() // settled or not, what is on disk is for the next settlement to find
 	if err := p.renewLocked(ctx, k, grant); err != nil {
 		return news{}, err
 	}

@@ -177,6 +177,21 @@ func (w *world) agree() error {
 			return fmt.Errorf("%s's repository does not live here and has a folder", who(a.Owner))
 		}
 	}
+	weights := w.mem.Weights()
+	for a, h := range hosted {
+		if h == grasp.Deleted {
+			delete(weights, a) // the last look at it may be the next sweep's
+		}
+	}
+	for _, a := range w.disk.Folders() {
+		if is, want := weights[a].Total(), w.disk.Size(a); is != want && hosted[a] != grasp.Deleted {
+			return fmt.Errorf("%s of %s weighs %d bytes, recorded are %d", a.ID, who(a.Owner), want, is)
+		}
+		delete(weights, a)
+	}
+	if len(weights) > 0 {
+		return fmt.Errorf("what has no folder weighs nothing: %v", weights)
+	}
 	for id := range ids {
 		if w.mem.Marked(id) {
 			return fmt.Errorf("%s is still marked as unsettled", id)

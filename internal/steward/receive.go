@@ -187,6 +187,11 @@ func (s *Steward) receiveAnnouncement(ctx context.Context, e *Entry, ans Answer)
 		return 0, news{}, err
 	}
 	id := a.Addr.ID
+	if a.ListsUs {
+		if err := s.makeWay(ctx, a.Addr, grasp.Usage{Repos: 1}); err != nil {
+			return 0, news{}, err
+		}
+	}
 	unlock, err := s.locks.Lock(ctx, id)
 	if err != nil {
 		return 0, news{}, fault.Wrap("steward: announcement", err)
@@ -233,6 +238,13 @@ func (s *Steward) receiveAnnouncement(ctx context.Context, e *Entry, ans Answer)
 		}
 	}
 	was := k.view.Hosted[a.Addr.Owner]
+	if adm.Hosting == grasp.Live && was != grasp.Live && was != grasp.Withdrawn {
+		recorded, err := s.afford(ctx, a.Addr, grasp.Usage{Repos: 1}, aRepo)
+		if err != nil {
+			return 0, news{}, err
+		}
+		defer recorded()
+	}
 	if adm.Shelf == grasp.Waiting {
 		if prior, ok := k.view.Announcements[a.Addr.Owner]; !ok || prior.Shelf != grasp.Waiting {
 			if err := s.room(ans, e.Source); err != nil {

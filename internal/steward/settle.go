@@ -244,12 +244,21 @@ func (s *Steward) conclude(ctx context.Context, k *known, sc scene, plan grasp.P
 	}
 	// A box that could not be removed yet is looked at again as long as a placeholder says so.
 	c.Orphans = slices.DeleteFunc(c.Orphans, func(o Orphan) bool { return sc.kept[o.Repo] && o.Deadline.IsZero() })
+	if err := s.weigh(ctx, k, sc, push, &c); err != nil {
+		return err
+	}
 	r, err := s.commit(ctx, id, c)
 	if err != nil {
 		for repo := range after {
 			s.done.drop(repo) // it may have been written: the next look asks the ledger
 		}
+		for _, w := range c.Weighed {
+			s.scales.drop(w.Repo)
+		}
 		return fault.Wrap("steward: settle", err)
+	}
+	for _, w := range c.Weighed {
+		s.scales.put(w.Repo, w.Weight, 0)
 	}
 	for repo, snap := range after {
 		s.done.put(repo, snap, len(snap.Refs))

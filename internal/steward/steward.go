@@ -61,6 +61,8 @@ type Config struct {
 	WaitingInAll     int // 50,000
 	NewReposPerHour  int // per address prefix; 600
 
+	Quotas grasp.Quotas // how much one key may keep; no bound (G01-109)
+
 	MaxPack       int64  // bytes of one pushed pack; 2 GiB
 	MaxPullPack   int64  // bytes of a pack that only carries PR refs; 256 MiB
 	MaxObjects    uint32 // objects of one pushed pack; 5 million
@@ -115,16 +117,19 @@ type Steward struct {
 
 	unfinished atomic.Bool // something that is denied may still be here; Sweep sees to it
 
-	known cache[string, *known]              // parsed facts; filled under the identifier's lock
-	done  cache[grasp.Addr, *grasp.Snapshot] // what was last settled of each repository
-	lobby lobby                              // refused events whose anchor may still come
-	rate  rate                               // new repositories by address prefix
+	known  cache[string, *known]              // parsed facts; filled under the identifier's lock
+	done   cache[grasp.Addr, *grasp.Snapshot] // what was last settled of each repository
+	scales cache[grasp.Addr, Weight]          // what was last recorded of each; filled under the identifier's lock
+	tab    tab                                // what was granted and is not recorded yet
+	lobby  lobby                              // refused events whose anchor may still come
+	rate   rate                               // new repositories by address prefix
 
 	// mu guards holds, landing and again. It is never held while anything waits.
 	mu      sync.Mutex
 	holds   map[grasp.EventID]int // events that a push in progress relies on (G01-404)
 	landing map[string]int        // pushes by identifier, and by box, that may be about to move refs
 	again   map[string]struct{}   // identifiers whose last settlement failed
+	audited grasp.Addr            // the last repository that Sweep weighed
 }
 
 // cacheWeight bounds each of the caches: about this many refs, at some 100 bytes each.
@@ -137,7 +142,7 @@ func New(cfg Config, ledger Ledger, vault Vault, log *slog.Logger) *Steward {
 		cfg: cfg, ledger: ledger, vault: vault, log: log,
 		holds: make(map[grasp.EventID]int), landing: make(map[string]int),
 	}
-	s.known.max, s.done.max = cacheWeight, cacheWeight
+	s.known.max, s.done.max, s.scales.max = cacheWeight, cacheWeight, cacheWeight
 	s.rules.Store(grasp.NewModeration(cfg.Contact, cfg.Rules))
 	return s
 }

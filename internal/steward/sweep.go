@@ -44,7 +44,7 @@ func (s *Steward) Sweep(ctx context.Context, now time.Time) error {
 			break
 		}
 	}
-	return errors.Join(faults...)
+	return errors.Join(append(faults, s.audit(ctx))...)
 }
 
 // sweepOnce lets go of what is due.
@@ -271,6 +271,7 @@ func (k *known) doomed(owner grasp.PubKey) bool {
 // holds the lock of its identifier.
 func (s *Steward) raze(ctx context.Context, repo grasp.Addr) error {
 	s.done.drop(repo)
+	s.scales.drop(repo)
 	refs, err := s.ledger.SettledRefs(ctx, repo)
 	if err != nil {
 		return fault.Wrap("steward: raze "+repo.String(), err)

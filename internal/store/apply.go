@@ -333,12 +333,20 @@ func (a *applier) rest(p *plan) error {
 		var err error
 		if r.hosting == grasp.NotHosted {
 			err = a.exec(a.ctx, `DELETE FROM repos WHERE identifier = ?1 AND owner = ?2`, r.id, r.owner[:])
+			if err == nil {
+				err = a.exec(a.ctx, `DELETE FROM weights WHERE box = 0 AND owner = ?1 AND identifier = ?2`, r.owner[:], r.id)
+			}
 		} else {
 			err = a.exec(a.ctx, `INSERT INTO repos (identifier, owner, hosting, since) VALUES (?1, ?2, ?3, ?4)
 				ON CONFLICT DO UPDATE SET hosting = excluded.hosting, since = excluded.since`,
 				r.id, r.owner[:], r.hosting, r.since)
 		}
 		if err != nil {
+			return err
+		}
+	}
+	for _, w := range p.weighed {
+		if err := a.weigh(w); err != nil {
 			return err
 		}
 	}

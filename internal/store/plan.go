@@ -24,6 +24,7 @@ type plan struct {
 	extend  []extension
 	tombs   []tomb
 	repos   []repoRow
+	weighed []weightRow
 	orphans []orphanRow
 	moves   []move
 
@@ -100,6 +101,13 @@ type repoRow struct {
 	since   any
 }
 
+type weightRow struct {
+	owner      id32
+	id         string
+	box        bool
+	own, pulls int64
+}
+
 type orphanRow struct {
 	box      bool
 	owner    id32
@@ -160,6 +168,16 @@ func prepare(c steward.Change) (*plan, error) {
 			return nil, err
 		}
 		p.repos = append(p.repos, repoRow{owner, r.Addr.ID, r.Hosting, nanos(r.Since)})
+	}
+	for _, w := range c.Weighed {
+		owner, err := need32("owner", w.Repo.Owner)
+		if err != nil {
+			return nil, err
+		}
+		if w.Weight.Own < 0 || w.Weight.Pulls < 0 {
+			return nil, fault.E(fault.Invalid, "store: encode", "a repository weighs less than nothing")
+		}
+		p.weighed = append(p.weighed, weightRow{owner, w.Repo.ID, w.Repo.Box, w.Weight.Own, w.Weight.Pulls})
 	}
 	for _, o := range c.Orphans {
 		owner, err := need32("owner", o.Repo.Owner)

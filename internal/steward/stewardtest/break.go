@@ -219,6 +219,18 @@ func (x *brokenBooks) Homes(ctx context.Context, p grasp.Pattern, after grasp.Ad
 	return call(x.b, "Homes", func() ([]steward.Repo, error) { return x.k.Homes(ctx, p, after, limit) })
 }
 
+func (x *brokenLedger) Weight(ctx context.Context, repo grasp.Addr) (steward.Weight, error) {
+	return call(x.b, "Weight", func() (steward.Weight, error) { return x.l.Weight(ctx, repo) })
+}
+
+func (x *brokenLedger) Kept(ctx context.Context, owner grasp.PubKey, boxes bool) (steward.Kept, error) {
+	return call(x.b, "Kept", func() (steward.Kept, error) { return x.l.Kept(ctx, owner, boxes) })
+}
+
+func (x *brokenLedger) Walk(ctx context.Context, after grasp.Addr, limit int) ([]steward.Weighed, error) {
+	return call(x.b, "Walk", func() ([]steward.Weighed, error) { return x.l.Walk(ctx, after, limit) })
+}
+
 type brokenVault struct {
 	b *Breaker
 	v steward.Vault
@@ -238,6 +250,10 @@ func (x *brokenVault) Copy(ctx context.Context, from, to grasp.Addr, oids []gras
 
 func (x *brokenVault) Apply(ctx context.Context, repo grasp.Addr, edits []grasp.RefChange, head grasp.RefName) error {
 	return do(x.b, "Apply", func() error { return x.v.Apply(ctx, repo, edits, head) })
+}
+
+func (x *brokenVault) Size(ctx context.Context, repo grasp.Addr) (int64, error) {
+	return call(x.b, "Size", func() (int64, error) { return x.v.Size(ctx, repo) })
 }
 
 func (x *brokenVault) Remove(ctx context.Context, repo grasp.Addr) error {
@@ -264,5 +280,7 @@ func (x *brokenQuarantine) Check(ctx context.Context, updates []grasp.RefChange)
 func (x *brokenQuarantine) Admit(ctx context.Context) error {
 	return do(x.b, "Admit", func() error { return x.q.Admit(ctx) })
 }
+
+func (x *brokenQuarantine) Size() int64 { return x.q.Size() }
 
 func (x *brokenQuarantine) Discard() { x.q.Discard() }

@@ -42,6 +42,11 @@ func check(c steward.Change) error {
 			return bad("no owner")
 		}
 	}
+	for _, w := range c.Weighed {
+		if !hex(string(w.Repo.Owner)) || w.Weight.Own < 0 || w.Weight.Pulls < 0 {
+			return bad("no weight")
+		}
+	}
 	for _, o := range c.Orphans {
 		if !hex(string(o.Repo.Owner), string(o.Event)) {
 			return bad("no orphan")

@@ -26,6 +26,7 @@ type Memory struct {
 	repos     map[grasp.Addr]steward.Repo
 	orphans   map[orphanKey]time.Time
 	refs      map[grasp.Addr]grasp.Refs
+	weights   map[grasp.Addr]steward.Weight
 	moves     []steward.Moved
 	unsettled map[string]struct{}
 	rules     []grasp.Rule
@@ -52,6 +53,7 @@ func NewMemory(now func() time.Time) *Memory {
 		repos:     make(map[grasp.Addr]steward.Repo),
 		orphans:   make(map[orphanKey]time.Time),
 		refs:      make(map[grasp.Addr]grasp.Refs),
+		weights:   make(map[grasp.Addr]steward.Weight),
 		unsettled: make(map[string]struct{}),
 	}
 }
@@ -326,10 +328,12 @@ func (m *Memory) rest(c steward.Change) {
 	for _, r := range c.Repos {
 		if r.Hosting == grasp.NotHosted {
 			delete(m.repos, r.Addr)
+			delete(m.weights, r.Addr)
 		} else {
 			m.repos[r.Addr] = r
 		}
 	}
+	m.weigh(c.Weighed)
 	for _, o := range c.Orphans {
 		if k := (orphanKey{o.Repo, o.Event}); o.Deadline.IsZero() {
 			delete(m.orphans, k)

@@ -297,6 +297,36 @@ func (d *Disk) apply(repo grasp.Addr, edits []grasp.RefChange, head grasp.RefNam
 	return nil
 }
 
+// bytes is what an object takes on disk: its line in a Pack.
+func (o Object) bytes() int64 { return int64(len(o.Kind) + 1 + 40 + 41*len(o.Needs) + 1) }
+
+// Bytes returns what objects take on disk together.
+func Bytes(objects ...Object) (n int64) {
+	for _, o := range objects {
+		n += o.bytes()
+	}
+	return n
+}
+
+// Size is part of steward.Vault.
+func (v *Vault) Size(ctx context.Context, repo grasp.Addr) (int64, error) {
+	if err := ctx.Err(); err != nil {
+		return 0, fault.Wrap("vault: size", err)
+	}
+	return v.disk.Size(repo), nil
+}
+
+// Size returns how many bytes the objects of repo take.
+func (d *Disk) Size(repo grasp.Addr) int64 {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	f, ok := d.folders[repo]
+	if !ok {
+		return 0
+	}
+	return Bytes(slices.Collect(maps.Values(f.objects))...)
+}
+
 // Remove is part of steward.Vault.
 func (v *Vault) Remove(ctx context.Context, repo grasp.Addr) error {
 	if err := ctx.Err(); err != nil {
@@ -378,6 +408,23 @@ func (q *quarantine) Check(ctx context.Context, updates []grasp.RefChange) error
 		}
 	}
 	return nil
+}
+
+func (q *quarantine) Size() int64 {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.v.disk.mu.Lock()
+	defer q.v.disk.mu.Unlock()
+	var n int64
+	for id, o := range q.objects {
+		if f, ok := q.v.disk.folders[q.repo]; ok {
+			if _, here := f.objects[id]; here {
+				continue
+			}
+		}
+		n += o.bytes()
+	}
+	return n
 }
 
 func (q *quarantine) Admit(ctx context.Context) error {

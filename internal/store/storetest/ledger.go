@@ -44,6 +44,8 @@ func TestLedger(t *testing.T, open func(t *testing.T) steward.Ledger) {
 		{"Lookup/Counts/G01-408", lookupCounts},
 		{"ReposAndOrphans", reposAndOrphans},
 		{"Boxes/G06-06", boxes},
+		{"Weights/G01-109", weights},
+		{"ManyDeleted", manyDeleted},
 		{"Moves", moves},
 		{"Unsettled", unsettled},
 		{"Due/N-036/G01-402/G01-707", due},

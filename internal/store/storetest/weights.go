@@ -1,0 +1,142 @@
+package storetest
+
+import (
+	"context"
+	"fmt"
+	"reflect"
+	"slices"
+	"time"
+
+	"github.com/gitroost/gitroost/grasp"
+	"github.com/gitroost/gitroost/internal/fault"
+	"github.com/gitroost/gitroost/internal/steward"
+)
+
+// weights: what repositories hold is summed up for each owner, apart for those that are deleted and for
+// boxes, and goes with the repository (G01-109, G06-13).
+func weights(b *bench) {
+	demo, other, gone := grasp.Addr{Owner: Key(1), ID: "demo"}, grasp.Addr{Owner: Key(1), ID: "other"}, grasp.Addr{Owner: Key(1), ID: "gone"}
+	older, twin, nobodys := grasp.Addr{Owner: Key(1), ID: "older"}, grasp.Addr{Owner: Key(2), ID: "demo"}, grasp.Addr{Owner: Key(1), ID: "nobodys"}
+	box, second := grasp.Addr{Owner: Key(1), ID: "demo", Box: true}, grasp.Addr{Owner: Key(1), ID: "second", Box: true}
+	at := arrival
+	row := func(a grasp.Addr, h grasp.Hosting, after time.Duration) steward.Repo {
+		return steward.Repo{Addr: a, Hosting: h, Since: at.Add(after)}
+	}
+	weighed := func(a grasp.Addr, own, pulls int64) steward.Weighed {
+		return steward.Weighed{Repo: a, Weight: steward.Weight{Own: own, Pulls: pulls}}
+	}
+	kept := func(k grasp.PubKey, boxes bool) steward.Kept {
+		b.Helper()
+		got, err := b.Kept(context.Background(), k, boxes)
+		if err != nil {
+			b.Fatal(err)
+		}
+		return got
+	}
+	want := func(what string, got, want steward.Kept) {
+		b.Helper()
+		same := slices.EqualFunc(got.Oldest, want.Oldest, func(a, b steward.Repo) bool {
+			return a.Addr == b.Addr && a.Hosting == b.Hosting && a.Since.Equal(b.Since)
+		})
+		got.Oldest, want.Oldest = nil, nil
+		if !same || !reflect.DeepEqual(got, want) {
+			b.Errorf("%s: %+v, want %+v", what, got, want)
+		}
+	}
+	want("nothing", kept(Key(1), false), steward.Kept{})
+	b.commit(steward.Change{
+		Repos: []steward.Repo{
+			row(demo, grasp.Live, 0), row(other, grasp.Withdrawn, 0), row(gone, grasp.Deleted, 2), row(older, grasp.Deleted, 1), row(twin, grasp.Live, 0),
+		},
+		Weighed: []steward.Weighed{
+			weighed(demo, 10, 3), weighed(other, 20, 0), weighed(gone, 40, 1), weighed(twin, 1000, 0), weighed(box, 7, 0), weighed(second, 8, 0),
+			weighed(nobodys, 5000, 0), // it has no row
+		},
+		Orphans: []steward.Orphan{{Repo: box, Event: ID(1), Deadline: at}, {Repo: box, Event: ID(2), Deadline: at}},
+		Moves: []steward.Moved{
+			{Repo: box, Changes: []grasp.RefChange{{Ref: grasp.PullRef(ID(2)), New: "1111111111111111111111111111111111111111"}}},
+			{Repo: second, Changes: []grasp.RefChange{{Ref: grasp.PullRef(ID(3)), New: "1111111111111111111111111111111111111111"}}},
+			{Repo: demo, Changes: []grasp.RefChange{{Ref: grasp.PullRef(ID(4)), New: "1111111111111111111111111111111111111111"}}},
+		},
+	})
+	want("owner", kept(Key(1), false), steward.Kept{
+		Repos: 2, Weight: steward.Weight{Own: 30, Pulls: 3},
+		Deleted: 2, DeletedWeight: steward.Weight{Own: 40, Pulls: 1},
+		Oldest: []steward.Repo{row(older, grasp.Deleted, 1), row(gone, grasp.Deleted, 2)},
+	})
+	want("boxes", kept(Key(1), true), steward.Kept{Repos: 2, Refs: 3, Weight: steward.Weight{Own: 15}})
+	want("twin", kept(Key(2), false), steward.Kept{Repos: 1, Weight: steward.Weight{Own: 1000}})
+	want("stranger", kept(Key(3), false), steward.Kept{})
+	want("stranger's boxes", kept(Key(2), true), steward.Kept{})
+
+	all := []steward.Weighed{
+		weighed(demo, 10, 3), weighed(twin, 1000, 0), weighed(gone, 40, 1), weighed(older, 0, 0), weighed(other, 20, 0), weighed(box, 7, 0), weighed(second, 8, 0),
+	}
+	if Key(2) < Key(1) {
+		all[0], all[1] = all[1], all[0]
+	}
+	for size := 1; size <= len(all)+1; size++ { // in steps of any size, all of them and in order
+		var got []steward.Weighed
+		var after grasp.Addr
+		for {
+			page, err := b.Walk(context.Background(), after, size)
+			if err != nil {
+				b.Fatal(err)
+			}
+			if len(page) > size {
+				b.Fatalf("%d in a page of %d", len(page), size)
+			}
+			got = append(got, page...)
+			if len(page) < size {
+				break
+			}
+			after = page[len(page)-1].Repo
+		}
+		if !reflect.DeepEqual(got, all) {
+			b.Errorf("walked in steps of %d: %+v", size, got)
+		}
+	}
+
+	b.commit(steward.Change{
+		Repos:   []steward.Repo{row(gone, grasp.NotHosted, 0), row(other, grasp.Live, 5)},
+		Weighed: []steward.Weighed{weighed(gone, 99, 0), weighed(demo, 0, 4), weighed(second, 0, 0)},
+	})
+	want("after", kept(Key(1), false), steward.Kept{
+		Repos: 2, Weight: steward.Weight{Own: 20, Pulls: 4}, Deleted: 1, Oldest: []steward.Repo{row(older, grasp.Deleted, 1)},
+	})
+	for repo, w := range map[grasp.Addr]steward.Weight{
+		demo: {Pulls: 4}, other: {Own: 20}, gone: {}, box: {Own: 7}, second: {}, nobodys: {}, twin: {Own: 1000},
+	} {
+		if got, err := b.Weight(context.Background(), repo); err != nil || got != w {
+			b.Errorf("%s weighs %+v, %v, want %+v", repo, got, err, w)
+		}
+	}
+	b.commit(steward.Change{Repos: []steward.Repo{row(gone, grasp.Live, 0)}})
+	if got, err := b.Weight(context.Background(), gone); err != nil || got != (steward.Weight{}) {
+		b.Errorf("a new life begins with %+v, %v", got, err)
+	}
+	for _, bad := range []steward.Weighed{weighed(demo, -1, 0), weighed(demo, 1, -1), weighed(grasp.Addr{Owner: "x", ID: "demo"}, 1, 0)} {
+		if _, err := b.Commit(context.Background(), steward.Change{Weighed: []steward.Weighed{bad}}); !fault.Is(err, fault.Invalid) {
+			b.Errorf("%+v: %v, want invalid", bad, err)
+		}
+	}
+}
+
+// manyDeleted: of many deleted repositories the oldest are named, and all are counted.
+func manyDeleted(b *bench) {
+	const n = steward.MaxOldest + 20
+	c := steward.Change{}
+	for i := range n {
+		a := grasp.Addr{Owner: Key(1), ID: fmt.Sprintf("r%03d", i)}
+		c.Repos = append(c.Repos, steward.Repo{Addr: a, Hosting: grasp.Deleted, Since: arrival.Add(-time.Duration(i))})
+		c.Weighed = append(c.Weighed, steward.Weighed{Repo: a, Weight: steward.Weight{Own: 1}})
+	}
+	b.commit(c)
+	k, err := b.Kept(context.Background(), Key(1), false)
+	if err != nil || k.Deleted != n || k.DeletedWeight.Own != n || len(k.Oldest) != steward.MaxOldest {
+		b.Fatalf("%d deleted, %d named: %v", k.Deleted, len(k.Oldest), err)
+	}
+	if got := k.Oldest[0].Addr.ID; got != fmt.Sprintf("r%03d", n-1) {
+		b.Errorf("the oldest is %s", got)
+	}
+}
