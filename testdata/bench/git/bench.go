@@ -34,6 +34,7 @@ type bench struct {
 
 	samples map[point][]float64
 	faults  []string
+	closing sync.Once
 	halt    atomic.Bool // no more rounds: somebody wants to see what there is
 }
 
@@ -118,8 +119,10 @@ func (b *bench) measure(s scenario) {
 	}
 	line := ""
 	for _, p := range at {
-		if p != nil {
-			v, _ := b.value(s.name, mMS, p.name)
+		if p == nil {
+			continue
+		}
+		if v, ok := b.value(s.name, mMS, p.name); ok {
 			line += fmt.Sprintf("  %s %s", p.name, figure(v))
 		}
 	}
@@ -345,8 +348,10 @@ func (b *bench) seedHouse(program string) error {
 	return nil
 }
 
-// close ends everybody.
-func (b *bench) close() {
+// close ends everybody, once.
+func (b *bench) close() { b.closing.Do(b.end) }
+
+func (b *bench) end() {
 	for name, p := range b.peers {
 		if p.box != nil && name != ours && name != tidy {
 			p.box.close()

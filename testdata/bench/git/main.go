@@ -101,7 +101,7 @@ func run(args []string) error {
 		os.Exit(1)
 	}()
 	load := loadAverage()
-	if err := b.build(*program); err != nil {
+	if err := b.build(*program); err != nil && !b.halt.Load() {
 		return err
 	}
 	if st, err := os.Stat(*program); err == nil {

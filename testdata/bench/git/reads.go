@@ -212,7 +212,7 @@ type packing struct {
 
 var (
 	rawSmall   = packing{"raw-clone-small", "clone of 1 MB, thrown away", "small", 500, true, cloneBody}
-	rawMedium  = packing{"raw-clone-medium", "clone of 40 MB, thrown away", "medium", 10_000, true, cloneBody}
+	rawMedium  = packing{"raw-clone-medium", "clone of 60 MB, thrown away", "medium", 10_000, true, cloneBody}
 	rawLarge   = packing{"raw-clone-large", "clone of 300 MB, thrown away", "large", 20_000, true, cloneBody}
 	rawShallow = packing{"raw-shallow-medium", "depth 1", "medium", 5_000, false, func(r *repository, v int) []byte {
 		return fetch("deepen 1", "want "+r.old[v%len(r.old)])
@@ -361,7 +361,7 @@ func (b *bench) watched(p *peer, watch bool, s *sample, do func() error) (sample
 func different(rounds [2]int, clients int) scenario {
 	k := rawMedium
 	return scenario{
-		name: fmt.Sprintf("raw-clone-medium-c%d-different", clients), what: fmt.Sprintf("%d clients, each with another clone of 40 MB", clients),
+		name: fmt.Sprintf("raw-clone-medium-c%d-different", clients), what: fmt.Sprintf("%d clients, each with another clone of 60 MB", clients),
 		peers: []string{ours, tidy, nginx, goCGI, daemon}, rounds: rounds,
 		run: func(b *bench, p *peer, _ int) (s sample, err error) {
 			var reqs []request
