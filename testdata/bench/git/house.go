@@ -178,8 +178,17 @@ func (h *house) state(key client.Key, id string, refs map[string]string) (*nostr
 	return ev, key.Sign(ev)
 }
 
+// publish hands ev to the relay. A connection on which nothing was said for long may have been
+// closed: nobody answered its pings.
 func (h *house) publish(ev *nostr.Event) error {
 	ans, err := h.relay.Publish(context.Background(), ev)
+	if err != nil {
+		h.relay.Close()
+		if h.relay, err = client.Dial(context.Background(), "ws://"+h.addr); err != nil {
+			return err
+		}
+		ans, err = h.relay.Publish(context.Background(), ev)
+	}
 	if err == nil && !ans.OK {
 		err = fmt.Errorf("kind %d is refused: %s", ev.Kind, ans.Message)
 	}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/cgi"
@@ -398,7 +399,7 @@ func serveCGI(addr, dir string) error {
 	return http.ListenAndServe(addr, &cgi.Handler{
 		Path: filepath.Join(path, "git-http-backend"), Dir: dir,
 		Env:        []string{"GIT_PROJECT_ROOT=" + dir, "GIT_HTTP_EXPORT_ALL=1", "GIT_CONFIG_NOSYSTEM=1", "GIT_CONFIG_GLOBAL=/dev/null", "HOME=/nonexistent"},
-		InheritEnv: []string{"PATH"}, Stderr: io.Discard,
+		InheritEnv: []string{"PATH"}, Stderr: io.Discard, Logger: log.New(io.Discard, "", 0),
 	})
 }
 
