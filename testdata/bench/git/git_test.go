@@ -115,7 +115,7 @@ func TestPagesKeepWhatIsNotOurs(t *testing.T) {
 	if !strings.HasPrefix(s, "# Head\n\ntext\n\n<!--") || !strings.HasSuffix(s, "\n## Tail\n") || strings.Count(s, beginMark) != 1 || !strings.Contains(s, "| push-raw | ms (CPU ms) | 2.00 |") {
 		t.Errorf("%s", s)
 	}
-	if !strings.Contains(s, "| push-raw | ms | ≤ 1.00 K | 0.48 | 0.48 | yes |") {
+	if !strings.Contains(s, "| push-raw | ms | ≤ 1.00 K | 0.48 | 0.48 | yes |  |") {
 		t.Errorf("the older run is not beside the newer: %s", s)
 	}
 	for _, name := range []string{"git-before.json", "git-now.json", "git-reads.svg", "git-packs.svg", "git-pushes.svg"} {
