@@ -1,6 +1,7 @@
 package acceptance_test
 
 import (
+	"crypto/rand"
 	"encoding/json"
 	"net/http"
 	"slices"
@@ -548,4 +549,29 @@ func TestMirrorToThoseWhoLiveHere(t *testing.T) {
 	if got := housetest.Remote(t, h.Repo(lib, "lib"))[housetest.PullRef(both.ID)]; got != tips[0] {
 		t.Errorf("the repository of the other name has it at %q", got)
 	}
+}
+
+// check 58, H-242, H-254: a large pull request comes in pieces, behind a probe; one that is larger
+// than the operator allows is refused with the limit.
+func TestLargePullRequest(t *testing.T) {
+	t.Parallel()
+	h, c, owner, p, w, _ := boxed(t, func(cfg *config.Config) { cfg.Limits.MaxPRPush = 3 << 20 })
+	random := func(name string, size int) string {
+		b := make([]byte, size)
+		_, _ = rand.Read(b)
+		w.Git("checkout", "-q", "-b", name, "main")
+		return w.CommitFile(name, b)
+	}
+	box := h.Box(p, "tool")
+	tip := random("large", 2<<20)
+	pull := p.Proposal("tool", tip, box, owner)
+	w.Git("push", "-q", box, "large:"+housetest.PullRef(pull.ID))
+	c.Accepted(pull)
+	housetest.Refs(t, h.Repo(owner, "tool"), "main="+w.Git("rev-parse", "main"), housetest.PullRef(pull.ID)+"="+tip)
+	random("huge", 4<<20)
+	said := w.Fails("limit: at most 3 MiB", "push", box, "huge:"+housetest.PullRef(unusedID(t)))
+	if strings.Contains(said, "broken pipe") {
+		t.Errorf("git said:\n%s", said)
+	}
+	housetest.Refs(t, box, housetest.PullRef(pull.ID)+"="+tip)
 }
