@@ -172,12 +172,7 @@ func (s *Server) loadProfile(ctx context.Context) error {
 
 // Size returns how many bytes a repository takes on disk.
 func (s *Server) Size(ctx context.Context, repo grasp.Addr) (int64, error) {
-	if v, ok := any(s.vault).(interface {
-		Size(context.Context, grasp.Addr) (int64, error)
-	}); ok {
-		return v.Size(ctx, repo)
-	}
-	return 0, fault.E(fault.NotFound, "server: size", "unknown")
+	return s.vault.Size(ctx, repo)
 }
 
 // keepOut answers a visitor from an address that the operator blocks, and reports whether it did.
