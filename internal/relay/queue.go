@@ -10,6 +10,7 @@ type item struct {
 	body []byte        // of an event; shared by all who are sent it
 	sub  *subscription // of an event or EOSE; nil for other answers
 	live bool          // an event that did not come from the store
+	more bool          // another item follows at once
 }
 
 func (it *item) size() int {
@@ -85,7 +86,9 @@ func (q *queue) putLocked(it item) limit {
 	}
 	q.items = append(q.items, it)
 	q.tally(n)
-	poke(q.wake)
+	if !it.more || q.bytes > maxHeld {
+		poke(q.wake)
+	}
 	return noLimit
 }
 

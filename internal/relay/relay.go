@@ -162,7 +162,7 @@ func (r *Relay) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		r.log.Debug("websocket handshake failed", "err", err)
 		return
 	}
-	s := r.newSession(ws, slim, acct)
+	s := r.newSession(ws, door.conn, slim, acct)
 	door.conn.ctx = s.ctx
 	r.mu.Lock()
 	r.sessions[s] = struct{}{}

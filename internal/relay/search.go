@@ -39,7 +39,7 @@ func (s *session) loadSearch(sub *subscription, f nostr.Filter, seen map[key]str
 		for _, a := range page {
 			if _, sent := seen[a.key]; !sent {
 				seen[a.key] = struct{}{}
-				s.reply(item{sub.head, a.raw, sub, false})
+				s.reply(item{head: sub.head, body: a.raw, sub: sub})
 			}
 		}
 		if len(rest) == 0 {

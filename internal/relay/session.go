@@ -32,6 +32,7 @@ const (
 type session struct {
 	r      *Relay
 	ws     *websocket.Conn
+	wire   *metered // under ws
 	prefix string
 	acct   *account // shared with the other connections of its network
 	out    *queue
@@ -76,12 +77,13 @@ type incoming struct {
 	upload   int64
 }
 
-func (r *Relay) newSession(ws *websocket.Conn, req *http.Request, acct *account) *session {
+func (r *Relay) newSession(ws *websocket.Conn, wire *metered, req *http.Request, acct *account) *session {
 	var challenge [16]byte
 	rand.Read(challenge[:])
 	s := &session{
 		r:         r,
 		ws:        ws,
+		wire:      wire,
 		prefix:    acct.prefix,
 		acct:      acct,
 		out:       newQueue(r.cfg.QueueBytes+max(r.cfg.MaxStateEvent, r.cfg.MaxEvent), r.cfg.QueueLength, &r.queued, acct),
@@ -480,7 +482,6 @@ func (s *session) write() {
 	defer stuck.Stop()
 	send := func(kind int, data []byte) bool {
 		stuck.Reset(cfg.WriteTime)
-		defer stuck.Stop()
 		var err error
 		if kind == websocket.TextMessage {
 			err = s.ws.WriteMessage(kind, data)
@@ -493,7 +494,7 @@ func (s *session) write() {
 		return err == nil
 	}
 	var scratch []byte
-	last := 0
+	last, holding := 0, false
 	for {
 		it, ok := s.out.take(last)
 		last = 0
@@ -502,6 +503,10 @@ func (s *session) write() {
 			return
 		}
 		if ok {
+			if !holding {
+				s.wire.hold()
+				holding = true
+			}
 			last = it.size()
 			data := it.head
 			if it.body != nil { // one frame: not every client puts fragments together
@@ -517,6 +522,16 @@ func (s *session) write() {
 			}
 			continue
 		}
+		if holding { // nothing is left: off with it
+			holding = false
+			err := s.wire.release()
+			if stuck.Stop(); err != nil {
+				s.cancel()
+				return
+			}
+			continue // more may have come
+		}
+		stuck.Stop()
 		if bye != nil {
 			if send(websocket.CloseMessage, bye) {
 				time.AfterFunc(byeTime, s.cancel)

@@ -81,7 +81,7 @@ func (sub *subscription) deliver(a arrival) {
 	if _, sent := sub.recent[a.key]; sent {
 		return
 	}
-	if why := s.out.putLocked(item{sub.head, a.raw, sub, true}); why != noLimit {
+	if why := s.out.putLocked(item{head: sub.head, body: a.raw, sub: sub, live: true}); why != noLimit {
 		s.giveUp(why)
 		return
 	}
@@ -102,7 +102,7 @@ func (sub *subscription) golive(seen map[key]struct{}) bool {
 	full := s.out.putLocked(eose)
 	for _, a := range sub.pending {
 		if _, sent := seen[a.key]; !sent {
-			full = max(full, s.out.putLocked(item{sub.head, a.raw, sub, true}))
+			full = max(full, s.out.putLocked(item{head: sub.head, body: a.raw, sub: sub, live: true}))
 			s.r.n.delivered.Add(1)
 		}
 	}
@@ -154,6 +154,7 @@ func (s *session) sweepFresh() {
 
 func (s *session) waitRoom() {
 	for s.out.busy() {
+		poke(s.out.wake)
 		select {
 		case <-s.out.room:
 		case <-s.ctx.Done():
@@ -346,6 +347,9 @@ func (s *session) loadOne(sub *subscription, f nostr.Filter, seen map[key]struct
 	want := f.Limit
 	var edge map[key]struct{} // what this filter sent of the second at which its last page ended
 	for {
+		if len(seen) > 0 { // the client need not wait for the store as well
+			poke(s.out.wake)
+		}
 		var page []arrival
 		size, more, most := 0, false, pageBytes
 		if s.r.queued.tight(s.acct) {
@@ -378,7 +382,7 @@ func (s *session) loadOne(sub *subscription, f nostr.Filter, seen map[key]struct
 				continue
 			}
 			seen[a.key] = struct{}{}
-			s.reply(item{sub.head, a.raw, sub, false})
+			s.reply(item{head: sub.head, body: a.raw, sub: sub, more: true}) // EOSE at the latest
 		}
 		want -= len(page)
 		if !more || want <= 0 || s.ctx.Err() != nil {
