@@ -8,8 +8,9 @@ import (
 
 // Relay says what the relay offers.
 type Relay struct {
-	Negentropy  bool // NIP-77
-	Compression bool // permessage-deflate
+	Negentropy  bool  // NIP-77
+	Compression bool  // permessage-deflate
+	Cache       int64 // bytes of memory for events that are asked for often
 }
 
 // memoryFloor is less than any server needs.

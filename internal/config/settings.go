@@ -143,6 +143,9 @@ func (c *Config) settings() []Setting {
 		deniedKinds(&c.Kinds.Deny, "kinds.deny",
 			"Event kinds that are not taken; those that are here are removed. Deletions, announcements and states cannot be denied."),
 
+		size(&c.Relay.Cache, "relay.cache", "64 MiB", 0, 64<<30,
+			"How much memory may hold the events that are asked for often. 0 reads everything from the database."),
+
 		size(&l.StateEvent, "limits.state_event", "1 MiB", 16<<10, 16<<20,
 			"The largest state event (kind 30618). A state names every branch and tag: about 100 bytes each."),
 		size(&l.Event, "limits.event", "256 KiB", 4<<10, 16<<20,

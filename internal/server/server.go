@@ -3,6 +3,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -121,6 +122,7 @@ func (s *Server) openData(ctx context.Context) error {
 	}
 	s.store, err = store.Open(ctx, filepath.Join(s.cfg.Data, "gitroost.db"), store.Config{
 		Now: s.now, MaxLimit: s.cfg.Limits.QueryResults, Readers: readers(s.cfg), Log: s.log.With("room", "store"),
+		Recall: cmp.Or(int(s.cfg.Relay.Cache), -1),
 	})
 	if err != nil {
 		return fault.Wrap("server: open the database", err)

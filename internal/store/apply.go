@@ -20,7 +20,8 @@ type applier struct {
 	receipt steward.Receipt
 	waiting int64 // by how much the number of waiting events changes
 	kept    int   // bytes of JSON in receipt.Removed
-	more    bool  // there is more to catch up with
+	news    []happening
+	more    bool // there is more to catch up with
 }
 
 func (a *applier) apply(p *plan) error {
@@ -243,6 +244,7 @@ func (a *applier) release(id id32) error {
 
 // tag makes a served event findable by its tags and its words.
 func (a *applier) tag(r *row) error {
+	a.news = append(a.news, happening{row: r})
 	if err := a.index(r); err != nil {
 		return err
 	}
@@ -317,7 +319,12 @@ func (a *applier) remove(r *row) error {
 		if err := a.unindex(r.seq, ev.Kind); err != nil {
 			return err
 		}
-		for _, key := range tagKeys(ev) {
+		r.keys, r.kind = tagKeys(ev), ev.Kind
+		if r.author, err = need32("author", ev.PubKey); err != nil {
+			return err
+		}
+		a.news = append(a.news, happening{row: r, gone: true})
+		for _, key := range r.keys {
 			if err := a.exec(a.ctx, `DELETE FROM tags WHERE key = ?1 AND created_at = ?2 AND id = ?3`, key, r.at, r.id[:]); err != nil {
 				return err
 			}

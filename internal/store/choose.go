@@ -109,8 +109,8 @@ func (r *reader) choose(ctx context.Context, q *query) (dimension, error) {
 			if i == 0 || g.perSecond < thinnest.perSecond {
 				sparsest, thinnest = i, g
 			}
-			if g.entries == 0 {
-				break
+			if g.whole && g.entries <= firstGuess {
+				return d, nil // so few that looking for fewer costs more
 			}
 		}
 		switch {

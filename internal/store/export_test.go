@@ -167,3 +167,36 @@ func (s *Store) CheckIndex(t testing.TB) {
 		t.Error(err)
 	}
 }
+
+// Recalled returns how many bytes are remembered.
+func (s *Store) Recalled() int {
+	s.recall.mu.RLock()
+	defer s.recall.mu.RUnlock()
+	return s.recall.bytes
+}
+
+// CheckRecall counts what is remembered again.
+func (s *Store) CheckRecall(t testing.TB) {
+	t.Helper()
+	m := s.recall
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	bytes, refs := 0, map[*kept]int{}
+	for key, rg := range m.ranges {
+		bytes += rangeCost + len(rg.entries)*entryCost
+		for i, k := range rg.entries {
+			refs[k]++
+			if i > 0 && !rg.entries[i-1].before(k.candidate) {
+				t.Fatalf("range %v is out of order", key)
+			}
+		}
+	}
+	for k, n := range refs {
+		if bytes += k.cost(); m.events[k.id] != k || k.refs != n {
+			t.Fatalf("an event is held by %d ranges and counted %d times", n, k.refs)
+		}
+	}
+	if len(refs) != len(m.events) || bytes != m.bytes {
+		t.Fatalf("%d events and %d bytes are remembered, counted as %d and %d", len(refs), bytes, len(m.events), m.bytes)
+	}
+}

@@ -195,7 +195,7 @@ func TestClose(t *testing.T) {
 // TestCancel: a query that nobody waits for any more gives its connection back, whether it is
 // reading or waiting for a reader (D7).
 func TestCancel(t *testing.T) {
-	s, err := store.Open(context.Background(), filepath.Join(t.TempDir(), "l.db"), store.Config{Now: time.Now, Readers: 1})
+	s, err := store.Open(context.Background(), filepath.Join(t.TempDir(), "l.db"), store.Config{Now: time.Now, Readers: 1, Recall: -1})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -21,8 +21,8 @@ import (
 // how well they fit, then newest first. If the rest of the filter matches many events, and so many
 // have the words too, it is the last that arrived that are compared.
 //
-// each runs while a snapshot of the database is held: it must not wait for anybody without a
-// deadline, nor call the Store. raw is the callee's to keep.
+// each may run while a snapshot of the database is held: it must not wait for anybody without a
+// deadline, nor call the Store. raw is the callee's to keep, and is not to be changed.
 func (s *Store) Query(ctx context.Context, f nostr.Filter, each func(id grasp.EventID, raw []byte) bool) error {
 	const op = "store: query"
 	q, err := compile(f)
@@ -36,29 +36,56 @@ func (s *Store) Query(ctx context.Context, f nostr.Filter, each func(id grasp.Ev
 	if q == nil || f.LimitZero || f.Limit < 0 {
 		return nil
 	}
-	return s.read(ctx, op, func(ctx context.Context, r *reader) error {
-		it, err := r.answers(ctx, q, limit, true, s.cfg.Now().Unix())
+	now := s.cfg.Now().Unix()
+	found, ok, short := s.recall.answer(q, limit, now)
+	if ok && s.isClosed() {
+		return fault.Wrap(op, errClosed)
+	}
+	if !ok {
+		err = s.read(ctx, op, func(ctx context.Context, r *reader) error {
+			if found, ok, err = r.remember(ctx, s, q, limit, short, now); ok || err != nil {
+				return err
+			}
+			return r.tell(ctx, q, limit, now, each)
+		})
+	}
+	if err != nil || !ok {
+		return err
+	}
+	for _, k := range found {
+		if ctx.Err() != nil {
+			return fault.Wrap(op, ctx.Err())
+		}
+		if !each(k.hex, k.raw) {
+			break
+		}
+	}
+	return nil
+}
+
+// tell is Query by the database alone.
+func (r *reader) tell(ctx context.Context, q *query, limit int, now int64, each func(id grasp.EventID, raw []byte) bool) error {
+	it, err := r.answers(ctx, q, limit, true, now)
+	if err != nil {
+		return err
+	}
+	for range limit {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		c, ok, err := it.next(ctx)
+		if err != nil || !ok {
+			return err
+		}
+		raw, err := it.raw(ctx, c)
 		if err != nil {
 			return err
 		}
-		for range limit {
-			if err := ctx.Err(); err != nil {
-				return err
-			}
-			c, ok, err := it.next(ctx)
-			if err != nil || !ok {
-				return err
-			}
-			raw, err := it.raw(ctx, c)
-			if err != nil {
-				return err
-			}
-			if raw != nil && !each(c.id.id(), raw) {
-				return nil
-			}
+		if raw != nil && !each(c.id.id(), raw) {
+			return nil
 		}
-		return nil
-	})
+	}
+	return nil
 }
 
 // Count returns how many served events that have not expired match any of the filters, each

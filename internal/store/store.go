@@ -6,7 +6,8 @@
 // transaction, syncs it to disk once, and then answers all who waited for it (writer.go,
 // commit.go). There are several readers, each a connection of its own with a snapshot of its own,
 // so that reading never waits for writing (reader.go, read.go). A filter becomes ordered scans of
-// indexes that are merged as they are read; nothing is ever sorted as a whole (query.go). The one
+// indexes that are merged as they are read; nothing is ever sorted as a whole (query.go), and what is
+// asked often is answered from memory (recall.go). The one
 // exception is a search: what it finds is bounded, and sorted by how well it fits (search.go).
 //
 // The package knows nothing of HTTP, git and websockets. It does not decide what may enter: it
@@ -53,6 +54,10 @@ type Config struct {
 	// CacheKiB is the page cache of each connection in KiB. 0 means 4096.
 	CacheKiB int
 
+	// Recall is how many bytes of memory hold what is asked for often, about. 0 means 64 MiB;
+	// less than nothing means that everything is read from the file.
+	Recall int
+
 	// Queue is how many changes may wait for the writer; who comes later waits outside. 0 means
 	// 1024.
 	Queue int
@@ -71,6 +76,9 @@ func (c *Config) setDefaults() error {
 	orElse(&c.MaxLimit, 500)
 	orElse(&c.Readers, max(4, 2*runtime.GOMAXPROCS(0)))
 	orElse(&c.CacheKiB, 4096)
+	if c.Recall == 0 {
+		c.Recall = 64 << 20
+	}
 	orElse(&c.Queue, 1024)
 	orElse(&c.Batch, 256)
 	return nil
@@ -95,6 +103,7 @@ type Store struct {
 	caughtUp chan struct{} // closed when no older event is unsearched, or it was given up
 	writer   writer        // of the writer's goroutine alone
 
+	recall  *recall
 	waiting atomic.Int64 // how many events wait; changed by the writer alone
 
 	// mu guards closed, and the queue against being closed while somebody sends. It is held
@@ -132,7 +141,7 @@ func Open(ctx context.Context, path string, cfg Config) (*Store, error) {
 	db.SetMaxOpenConns(cfg.Readers + 1)
 	db.SetMaxIdleConns(cfg.Readers + 1)
 	s := &Store{
-		cfg: cfg, db: db,
+		cfg: cfg, db: db, recall: newRecall(cfg.Recall),
 		pool:  make(chan *reader, cfg.Readers),
 		done:  make(chan struct{}),
 		queue: make(chan *request, cfg.Queue),

@@ -16,8 +16,9 @@ type request struct {
 	receipt steward.Receipt // these two are the owner's once done is closed
 	err     error
 	done    chan struct{}
-	waiting int64 // by how much the number of waiting events changes
-	more    bool  // of a plan that catches up: it was not the last
+	waiting int64       // by how much the number of waiting events changes
+	news    []happening // what it means for what is remembered
+	more    bool        // of a plan that catches up: it was not the last
 }
 
 const (
@@ -117,8 +118,14 @@ func (s *Store) writeBatch(batch []*request) {
 	}
 	err := s.writer.transaction(batch)
 	if err == nil {
+		for _, req := range batch {
+			if req.err == nil {
+				s.recall.learn(req.news)
+			}
+		}
 		return
 	}
+	s.recall.forget()
 	if len(batch) == 1 || hopeless(err) {
 		if hopeless(err) {
 			s.cfg.Log.Error("store: cannot write", "err", err)
@@ -165,7 +172,7 @@ func (w *writer) transaction(batch []*request) (err error) {
 			}
 			return err
 		}
-		req.receipt, req.waiting, req.more = a.receipt, a.waiting, a.more
+		req.receipt, req.waiting, req.news, req.more = a.receipt, a.waiting, a.news, a.more
 	}
 	err = w.exec(ctx, "COMMIT")
 	return err

@@ -1,0 +1,344 @@
+package store
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"github.com/nbd-wtf/go-nostr"
+
+	"github.com/gitroost/gitroost/grasp"
+)
+
+// A recall keeps in memory the ranges of indexes that were asked for lately, with the events in
+// them, so that what many ask again and again costs no statement. It holds what is served and
+// nothing else (N-045), in a bounded number of bytes, and the writer brings it up to date after each
+// transaction, before anybody is told that it is done: a range that is here is never behind what was
+// acknowledged. Losing any of it loses nothing but time.
+//
+// A range that is being read from the database stands there empty meanwhile, with filling set. If
+// the writer touches it before it is full, what was read may be old, and is not kept.
+type recall struct {
+	most int // bytes
+
+	tick atomic.Int64
+
+	// mu guards the rest. The entries of a range are never changed in place: who was given them
+	// may read them without mu.
+	mu     sync.RWMutex
+	ranges map[rangeKey]*keptRange
+	events map[id32]*kept // by id, those in any range
+	bytes  int
+}
+
+// The ways to find an event, each an index.
+const (
+	byTime = iota
+	byID
+	byKind
+	byAuthor
+	byAuthorKind
+	byTag
+)
+
+// A rangeKey names one range of one index.
+type rangeKey struct {
+	by   byte
+	kind int
+	key  string // the id, the author or the key of the tag
+}
+
+// A keptRange is the newest part of a range, newest first.
+type keptRange struct {
+	entries  []*kept
+	complete bool // nothing older is in the range
+	filling  bool
+	dirty    bool // of one that is filling: the writer was here
+	used     atomic.Int64
+}
+
+// A kept is one served event.
+type kept struct {
+	candidate
+	author id32
+	hex    grasp.EventID
+	raw    []byte
+	keys   atomic.Pointer[[][]byte] // tagKeys; made when they are first asked for
+	refs   int                      // ranges that hold it; recall.mu guards it
+}
+
+const (
+	maxKept = 512 // entries of one range
+
+	// What things cost beside their bytes: headers, keys of maps, the parsed tags.
+	rangeCost = 256
+	entryCost = 8
+	eventCost = 512
+)
+
+func (k *kept) cost() int { return eventCost + len(k.raw)*3/2 }
+
+// has reports whether the event has a tag of set.
+func (k *kept) has(set tagSet) bool {
+	keys := k.keys.Load()
+	if keys == nil {
+		var ev nostr.Event
+		if ev.UnmarshalJSON(k.raw) != nil {
+			return false
+		}
+		list := tagKeys(&ev)
+		keys = &list
+		k.keys.Store(keys)
+	}
+	for _, want := range set.keys {
+		if contains(*keys, want) {
+			return true
+		}
+	}
+	return false
+}
+
+func newRecall(most int) *recall {
+	return &recall{most: most, ranges: make(map[rangeKey]*keptRange), events: make(map[id32]*kept)}
+}
+
+// A happening is what one row of a transaction means for what is remembered.
+type happening struct {
+	row  *row
+	gone bool // it is not served any more
+}
+
+// learn brings the ranges up to date with what was just committed.
+func (m *recall) learn(list []happening) {
+	if len(list) == 0 {
+		return
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, h := range list {
+		r := h.row
+		var k *kept // made if a range wants it
+		touch := func(key rangeKey) {
+			rg := m.ranges[key]
+			switch {
+			case rg == nil:
+			case rg.filling:
+				rg.dirty = true
+			case h.gone:
+				m.take(rg, r.id)
+			default:
+				if k == nil {
+					k = m.kept(r)
+				}
+				m.insert(rg, k)
+			}
+		}
+		author := string(r.author[:])
+		touch(rangeKey{by: byTime})
+		touch(rangeKey{by: byID, key: string(r.id[:])})
+		touch(rangeKey{by: byKind, kind: r.kind})
+		touch(rangeKey{by: byAuthor, key: author})
+		touch(rangeKey{by: byAuthorKind, kind: r.kind, key: author})
+		for _, key := range r.keys {
+			touch(rangeKey{by: byTag, key: string(key)})
+		}
+	}
+	m.shrink()
+}
+
+// forget drops everything: it is not known what is in the database.
+func (m *recall) forget() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	clear(m.events)
+	m.bytes = 0
+	for key, rg := range m.ranges {
+		if rg.dirty = true; rg.filling {
+			m.bytes += rangeCost
+		} else {
+			delete(m.ranges, key)
+		}
+	}
+}
+
+// kept returns the event of r as it is kept, the one in another range if there is one.
+func (m *recall) kept(r *row) *kept {
+	if k := m.events[r.id]; k != nil {
+		return k
+	}
+	k := &kept{candidate: candidate{at: r.at, id: r.id, seq: r.seq, kind: r.kind}, author: r.author, hex: r.id.id(), raw: r.raw}
+	if at, ok := r.expires.(int64); ok {
+		k.expires = &at
+	}
+	keys := r.keys
+	k.keys.Store(&keys)
+	return k
+}
+
+// hold counts that one more range has k.
+func (m *recall) hold(k *kept) {
+	m.bytes += entryCost
+	if k.refs++; k.refs == 1 {
+		m.events[k.id] = k
+		m.bytes += k.cost()
+	}
+}
+
+func (m *recall) let(k *kept) {
+	m.bytes -= entryCost
+	if k.refs--; k.refs == 0 {
+		delete(m.events, k.id)
+		m.bytes -= k.cost()
+	}
+}
+
+// place returns where in entries c stands or would stand.
+func place(entries []*kept, c candidate) (int, bool) {
+	return slices.BinarySearchFunc(entries, c, func(k *kept, c candidate) int {
+		switch {
+		case k.id == c.id && k.at == c.at:
+			return 0
+		case k.before(c):
+			return -1
+		}
+		return 1
+	})
+}
+
+func (m *recall) insert(rg *keptRange, k *kept) {
+	at, there := place(rg.entries, k.candidate)
+	if there || at == len(rg.entries) && !rg.complete {
+		return // older than what is known of the range
+	}
+	entries := make([]*kept, 0, len(rg.entries)+8)
+	entries = append(append(append(entries, rg.entries[:at]...), k), rg.entries[at:]...)
+	m.hold(k)
+	if len(entries) > maxKept {
+		for _, old := range entries[maxKept:] {
+			m.let(old)
+		}
+		entries, rg.complete = entries[:maxKept:maxKept], false
+	}
+	rg.entries = entries
+}
+
+// take removes an event from a range. What is left is still its newest part.
+func (m *recall) take(rg *keptRange, id id32) {
+	at := slices.IndexFunc(rg.entries, func(k *kept) bool { return k.id == id })
+	if at < 0 {
+		return
+	}
+	m.let(rg.entries[at])
+	rg.entries = append(slices.Clone(rg.entries[:at]), rg.entries[at+1:]...)
+}
+
+// shrink lets go of ranges that were not used for long, until the rest fits. Who is looked at is
+// chance, as the order of a map is.
+func (m *recall) shrink() {
+	for m.bytes > m.most {
+		var worst rangeKey
+		var oldest *keptRange
+		looked := 0
+		for key, rg := range m.ranges {
+			if rg.filling {
+				continue
+			}
+			if oldest == nil || rg.used.Load() < oldest.used.Load() {
+				worst, oldest = key, rg
+			}
+			if looked++; looked == 8 {
+				break
+			}
+		}
+		if oldest == nil {
+			return
+		}
+		m.drop(worst, oldest)
+	}
+}
+
+func (m *recall) drop(key rangeKey, rg *keptRange) {
+	for _, k := range rg.entries {
+		m.let(k)
+	}
+	delete(m.ranges, key)
+	m.bytes -= rangeCost
+}
+
+// fill reads the newest n entries of a range, and keeps them if nothing happened meanwhile. begin is
+// called between the moment from which the writer tells what happens and the first look at the
+// database.
+func (m *recall) fill(ctx context.Context, r *reader, q dimension, keys []rangeKey, n int, begin func() error) ([]*keptRange, error) {
+	mine := m.announce(keys)
+	done := make([]*keptRange, 0, len(keys))
+	var err error
+	if err = begin(); err == nil {
+		for i := range keys {
+			var rg *keptRange
+			if rg, err = r.newest(ctx, m, q, q.args[i], n); err != nil {
+				break
+			}
+			done = append(done, rg)
+		}
+	}
+	m.settle(keys, mine, done)
+	if err != nil {
+		return nil, err
+	}
+	return done, nil
+}
+
+// announce puts a place for each of keys that is not being filled by somebody else.
+func (m *recall) announce(keys []rangeKey) []*keptRange {
+	mine := make([]*keptRange, len(keys))
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for i, key := range keys {
+		old := m.ranges[key]
+		if old != nil && old.filling {
+			continue
+		}
+		if old != nil {
+			m.drop(key, old)
+		}
+		mine[i] = &keptRange{filling: true}
+		m.ranges[key] = mine[i]
+		m.bytes += rangeCost
+	}
+	return mine
+}
+
+// settle puts what was read into the places, where it is still true.
+func (m *recall) settle(keys []rangeKey, mine, done []*keptRange) {
+	now := m.tick.Add(1)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for i, rg := range mine {
+		if rg == nil {
+			continue
+		}
+		if i >= len(done) || rg.dirty {
+			delete(m.ranges, keys[i])
+			m.bytes -= rangeCost
+			continue
+		}
+		for j, k := range done[i].entries {
+			if other := m.events[k.id]; other != nil {
+				k = other
+				done[i].entries[j] = k
+			}
+			m.hold(k)
+		}
+		done[i].used.Store(now)
+		m.ranges[keys[i]] = done[i]
+	}
+	m.shrink()
+}
+
+// known returns the entry of an event that some range has.
+func (m *recall) known(id id32) *kept {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return m.events[id]
+}

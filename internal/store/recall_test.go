@@ -1,0 +1,228 @@
+package store_test
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"path/filepath"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nbd-wtf/go-nostr"
+
+	"github.com/gitroost/gitroost/grasp"
+	"github.com/gitroost/gitroost/internal/steward"
+	"github.com/gitroost/gitroost/internal/store"
+	"github.com/gitroost/gitroost/internal/store/storetest"
+)
+
+// with opens a store that remembers so many bytes.
+func with(t testing.TB, recall int) *store.Store {
+	t.Helper()
+	s, err := store.Open(context.Background(), filepath.Join(t.TempDir(), "ledger.db"), store.Config{Now: time.Now, Recall: recall})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	return s
+}
+
+// The suite holds where everything is read from the file.
+func TestReaderWithoutRecall(t *testing.T) {
+	storetest.TestReader(t, func(t *testing.T) (steward.Ledger, storetest.Reader) {
+		s := with(t, -1)
+		return s, s
+	})
+}
+
+func found(t testing.TB, s *store.Store, f nostr.Filter) (ids []string) {
+	t.Helper()
+	if err := s.Query(context.Background(), f, func(id grasp.EventID, raw []byte) bool {
+		var ev nostr.Event
+		if err := ev.UnmarshalJSON(raw); err != nil || ev.ID != string(id) {
+			t.Errorf("%s comes with %s, %v", id, raw, err)
+		}
+		ids = append(ids, string(id))
+		return true
+	}); err != nil {
+		t.Fatal(err)
+	}
+	return ids
+}
+
+// TestRecallIsTrue: whatever happens, a store that remembers answers like one that does not (N-005,
+// N-009, N-033, N-045), and what it remembers is counted right.
+func TestRecallIsTrue(t *testing.T) {
+	rng := rand.New(rand.NewPCG(7, 11))
+	ctx := context.Background()
+	plain := with(t, -1)
+	large, small := with(t, 8<<20), with(t, 60_000)
+	all := []*store.Store{plain, large, small}
+	var evs []*nostr.Event
+	pick := func() *nostr.Event { return evs[rng.IntN(len(evs))] }
+	filter := func() nostr.Filter {
+		var f nostr.Filter
+		some := func(n int) bool { return rng.IntN(n) == 0 }
+		if some(2) {
+			f.Kinds = [][]int{{1621}, {1, 1621, 1111}, {30617}, {30617, 30618}, {1111}}[rng.IntN(5)]
+		}
+		if some(4) {
+			f.Authors = []string{string(storetest.Key(rng.IntN(4))), string(storetest.Key(rng.IntN(4)))}[:1+rng.IntN(2)]
+		}
+		if some(3) {
+			f.Tags = nostr.TagMap{"t": []string{"x", "y", "z"}[:1+rng.IntN(3)]}
+		}
+		if some(4) {
+			f.Tags = nostr.TagMap{"d": {fmt.Sprint("repo", rng.IntN(4))}}
+		}
+		if some(8) && len(evs) > 0 {
+			f.IDs = []string{pick().ID, pick().ID}
+		}
+		if some(5) {
+			at := nostr.Timestamp(rng.IntN(300))
+			f.Since = &at
+		}
+		if some(5) {
+			at := nostr.Timestamp(rng.IntN(300))
+			f.Until = &at
+		}
+		f.Limit = []int{0, 1, 5, 40, 500}[rng.IntN(5)]
+		return f
+	}
+	rounds := 250
+	if testing.Short() {
+		rounds = 100
+	}
+	for i := range rounds {
+		var c steward.Change
+		shelf := grasp.Served
+		switch n := rng.IntN(12); {
+		case n < 6 || len(evs) < 20:
+			ev := storetest.Event(rng.IntN(4), []int{1, 1621, 1111}[rng.IntN(3)], int64(rng.IntN(300)), fmt.Sprint("content ", i),
+				nostr.Tag{"t", []string{"x", "y", "z"}[rng.IntN(3)]}, nostr.Tag{"t", "x"}, nostr.Tag{"e", string(storetest.ID(i % 9))})
+			evs = append(evs, ev)
+			c.Put = storetest.Entry(ev, grasp.Served)
+		case n < 9:
+			if rng.IntN(3) == 0 {
+				shelf = grasp.Waiting
+			}
+			ev := storetest.Announcement(rng.IntN(4), fmt.Sprint("repo", rng.IntN(4)), int64(i), nostr.Tag{"t", "x"})
+			if rng.IntN(2) == 0 {
+				ev = storetest.State(rng.IntN(4), fmt.Sprint("repo", rng.IntN(4)), int64(i))
+			}
+			evs = append(evs, ev)
+			c.Put = storetest.Entry(ev, shelf)
+		case n == 9:
+			c.Release = []grasp.EventID{grasp.EventID(pick().ID), grasp.EventID(pick().ID)}
+		case n == 10:
+			c.Drop = []grasp.EventID{grasp.EventID(pick().ID)}
+		default:
+			ev := pick()
+			c.Tombs = []steward.Tomb{{By: grasp.PubKey(ev.PubKey), ID: grasp.EventID(ev.ID)}}
+		}
+		var said []string
+		for _, s := range all {
+			r, err := s.Commit(ctx, c)
+			said = append(said, fmt.Sprint(r.Duplicate, r.Stale, len(r.Removed), r.Replaced, err != nil))
+		}
+		if said[1] != said[0] || said[2] != said[0] {
+			t.Fatalf("step %d: %v", i, said)
+		}
+		for range 12 {
+			f := filter()
+			want := found(t, plain, f)
+			for _, s := range all[1:] {
+				if got := found(t, s, f); !slices.Equal(got, want) {
+					t.Fatalf("step %d: %s:\ngot  %v\nwant %v", i, f, got, want)
+				}
+			}
+		}
+		large.CheckRecall(t)
+		small.CheckRecall(t)
+	}
+	if n := large.Recalled(); n == 0 {
+		t.Error("nothing is remembered")
+	}
+}
+
+// TestRecallWhileWriting: what Commit has reported is found at once (N-007), whoever reads the same
+// ranges at that moment.
+func TestRecallWhileWriting(t *testing.T) {
+	s := with(t, 200_000)
+	ctx := context.Background()
+	var wg sync.WaitGroup
+	done := make(chan struct{})
+	for i := range 4 {
+		wg.Go(func() {
+			for n := 0; ; n++ {
+				select {
+				case <-done:
+					return
+				default:
+				}
+				found(t, s, nostr.Filter{Kinds: []int{1621}, Limit: 5 + n%100})
+				found(t, s, nostr.Filter{Authors: []string{string(storetest.Key(i))}, Limit: 500})
+				found(t, s, nostr.Filter{Tags: nostr.TagMap{"t": {"x"}}, Limit: 20})
+			}
+		})
+	}
+	var writers sync.WaitGroup
+	for w := range 4 {
+		writers.Go(func() {
+			for i := range 50 {
+				ev := storetest.Event(w, 1621, int64(4*i+w), "", nostr.Tag{"t", "x"}, nostr.Tag{"r", fmt.Sprint(i % 3)})
+				if _, err := s.Commit(ctx, steward.Change{Put: storetest.Entry(ev, grasp.Served)}); err != nil {
+					t.Error(err)
+					return
+				}
+				at := ev.CreatedAt
+				for _, f := range []nostr.Filter{
+					{Kinds: []int{1621}, Since: &at}, {Authors: []string{ev.PubKey}, Limit: 1}, {Tags: nostr.TagMap{"t": {"x"}}, Since: &at},
+				} {
+					if !slices.Contains(found(t, s, f), ev.ID) {
+						t.Errorf("%s does not find what was just put", f)
+					}
+				}
+				if i%10 == 9 {
+					if _, err := s.Commit(ctx, steward.Change{Drop: []grasp.EventID{grasp.EventID(ev.ID)}}); err != nil {
+						t.Error(err)
+					}
+					if slices.Contains(found(t, s, nostr.Filter{Kinds: []int{1621}, Since: &at}), ev.ID) {
+						t.Error("a dropped event is still found")
+					}
+				}
+			}
+		})
+	}
+	writers.Wait()
+	close(done)
+	wg.Wait()
+	s.CheckRecall(t)
+}
+
+// TestRecallIsBounded: large events and many questions stay within the bound.
+func TestRecallIsBounded(t *testing.T) {
+	const most = 300_000
+	s := with(t, most)
+	var evs []*nostr.Event
+	for i := range 300 {
+		evs = append(evs, storetest.Event(i, 1617, int64(i), fmt.Sprintf("%5000d", i), nostr.Tag{"e", string(storetest.ID(i))}))
+	}
+	fill(t, s, evs)
+	for range 2 {
+		for i := range 300 {
+			if got := found(t, s, nostr.Filter{Tags: nostr.TagMap{"e": {string(storetest.ID(i))}}}); len(got) != 1 {
+				t.Fatalf("found %d", len(got))
+			}
+		}
+		if got := found(t, s, nostr.Filter{Kinds: []int{1617}}); len(got) != 300 {
+			t.Fatalf("found %d", len(got))
+		}
+		s.CheckRecall(t)
+		if n := s.Recalled(); n > most {
+			t.Errorf("%d bytes are remembered, want %d at most", n, most)
+		}
+	}
+}
