@@ -10,6 +10,7 @@
 //	kill_test.go      kills; stop_test.go graceful stops
 //	memory_test.go    what a large push beside a large clone costs
 //	exec_test.go      which requests start no process
+//	purgatory_test.go what a million events cost that wait for nothing
 //	flood_test.go     what the others feel of a flood; flooder_test.go who makes them
 //
 // It knows the program from outside only: its command line, its addresses, the files that it leaves
@@ -40,7 +41,7 @@ var (
 	stops = flag.Int("stops", 4, "how often TestStops stops the server")
 	mib   = flag.Int("mib", 128, "how much TestMemory pushes and clones, in MiB")
 	flood = flag.Duration("flood", 0, "how long each flood of TestFlood lasts; 0 is a tenth of all of them for three seconds")
-	crush = flag.Int("crush", 2000, "how many repositories TestPurgatoryFlood announces")
+	crush = flag.Int("crush", 500, "how many repositories TestPurgatoryFlood announces")
 	seed  = flag.Int64("seed", 0, "the choices of a run; 0 takes new ones")
 )
 
