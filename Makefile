@@ -12,12 +12,14 @@ RACE = ./internal/lock/... ./internal/run/... ./internal/durable/... ./internal/
 FUZZTIME ?= 30s
 KILLS ?= 500
 MIB ?= 1024
+FLOOD ?= 10s
+CRUSH ?= 100000
 BENCH ?= .
 ROUNDS ?= 5
 DOC ?=
 GITBENCH ?=
 
-.PHONY: help run build test test-browser check bench bench-relay bench-git bench-quick torture fuzz setup clean
+.PHONY: help run build test test-browser check bench bench-relay bench-git bench-quick torture flood fuzz setup clean
 
 help: ## print this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -65,7 +67,10 @@ bench-quick: setup ## the same in three minutes: fewer rounds, nothing large; GI
 	@cd testdata/bench && $(GO) run ./git -quick -json ../../git-bench.json $(if $(DOC),-docs ../../docs) $(GITBENCH)
 
 torture: setup ## the real program, killed KILLS times under load; memory with packs of MIB MiB
-	$(GO) test ./internal/torture -v -count=1 -timeout 120m -kills $(KILLS) -stops 20 -mib $(MIB)
+	$(GO) test ./internal/torture -v -count=1 -timeout 120m -skip 'Flood$$' -kills $(KILLS) -stops 20 -mib $(MIB)
+
+flood: setup ## each flood for FLOOD and all together, while others go about their work; then CRUSH repositories that nobody pushes to
+	$(GO) test ./internal/torture -v -count=1 -timeout 120m -run 'Flood$$' -flood $(FLOOD) -crush $(CRUSH)
 
 fuzz: setup ## every fuzz target for FUZZTIME
 	@$(GO) list ./... | while read -r pkg; do \

@@ -47,6 +47,7 @@ type RelayLimits struct {
 	QuerySlice  time.Duration
 	QueryWait   time.Duration
 	Queries     int           // at once; 0 follows the cores
+	Searches    int           // at once; 0 follows the cores
 	Verifiers   int           // at once; 0 follows the cores
 	ReceiveTime time.Duration // for deciding about one event
 
@@ -116,7 +117,9 @@ func relayLimits(l *RelayLimits) []Setting {
 		duration(&l.QueryWait, "limits.query_wait", "10s", 100*time.Millisecond, time.Hour,
 			"How long a REQ or COUNT may wait for its turn before it is told to try later."),
 		count(&l.Queries, "limits.queries", "0", 0, 10000,
-			"Queries that run at once. 0 is two for each core, at least 4. Those that take long have a quarter of them at most while others wait."),
+			"Queries that run at once. 0 is one for each core, at least 2. Those that take long have a quarter of them, and one at least."),
+		count(&l.Searches, "limits.searches", "0", 0, 10000,
+			"Searches (NIP-50) that run at once, beside the queries. 0 is one for each core, at least 2."),
 		count(&l.Verifiers, "limits.verifiers", "0", 0, 10000,
 			"Signatures that are checked at once. 0 is one for each core."),
 		duration(&l.ReceiveTime, "limits.receive_time", "60s", time.Second, time.Hour,

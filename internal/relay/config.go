@@ -129,8 +129,9 @@ type Config struct {
 	WriteTime   time.Duration // in which one message must have gone out; default 1 min
 }
 
-// Queries is how many queries run at once by default: two per core, at least 4.
-func Queries() int { return max(4, 2*runtime.GOMAXPROCS(0)) }
+// Queries is how many queries run at once by default: one per core, at least 2. They are work for a
+// core rather than for a disk, and a core that does one of them does nothing else.
+func Queries() int { return max(2, runtime.GOMAXPROCS(0)) }
 
 func positive[T int | int64 | time.Duration](v *T, preset T) {
 	if *v <= 0 {

@@ -19,6 +19,7 @@ type Stats struct {
 	FilterBytes   int64 // estimated memory of open subscriptions
 	Negentropy    int64 // open reconciliations (NIP-77)
 	NegRecords    int64 // records that these hold in memory
+	Queued        int64 // bytes that wait for clients, in all queues
 
 	ConnectionsTotal   int64
 	ConnectionsRefused int64 // by limits, policies or shutdown
@@ -49,6 +50,7 @@ func (r *Relay) Stats() Stats {
 		FilterBytes:        n.filterBytes.Load(),
 		Negentropy:         int64(neg.open),
 		NegRecords:         int64(neg.records),
+		Queued:             r.queued.used.Load(),
 		ConnectionsTotal:   n.connectionsTotal.Load(),
 		ConnectionsRefused: n.connectionsRefused.Load(),
 		Events:             n.events.Load(),

@@ -19,7 +19,8 @@ import (
 // readers is how many readers the store needs so that the relay's queries, however slow, leave some
 // to the desk, the pages and the health check: two are for NIP-77, some for searches.
 func readers(cfg config.Config) int {
-	return cmp.Or(cfg.Limits.Queries, relay.Queries()) + max(2, runtime.GOMAXPROCS(0)) + 2 + max(4, runtime.GOMAXPROCS(0))
+	cores := runtime.GOMAXPROCS(0)
+	return cmp.Or(cfg.Limits.Queries, relay.Queries()) + cmp.Or(cfg.Limits.Searches, max(2, cores)) + 2 + max(4, cores)
 }
 
 // withLimits puts the operator's limits into what the relay is told.
@@ -47,7 +48,7 @@ func withLimits(cfg config.Config, c relay.Config) relay.Config {
 	c.BadSignatures, c.PrefixBadSignatures = l.BadSignatures, l.AddressBadSignatures
 	c.AuthTime, c.AuthKeys = l.AuthTime, l.AuthKeys
 	c.QueryTime, c.QuerySlice, c.QueryWait = l.QueryTime, l.QuerySlice, l.QueryWait
-	c.MaxQueries, c.Verifiers, c.ReceiveTime = l.Queries, l.Verifiers, l.ReceiveTime
+	c.MaxQueries, c.MaxSearches, c.Verifiers, c.ReceiveTime = l.Queries, l.Searches, l.Verifiers, l.ReceiveTime
 
 	c.QueueBytes, c.QueueLength, c.MaxQueued = int(l.SendQueue), l.SendMessages, l.SendTotal
 	c.Controls, c.PingEvery, c.Idle = l.ControlFrames, l.Ping, l.SocketIdle

@@ -58,6 +58,8 @@ func (s *Server) metrics(door *githttp.Handler) http.Handler {
 	counter("relay_events_refused_total", "EVENT messages answered OK false.", nil, func() int64 { return rel.Stats().EventsRefused })
 	counter("relay_requests_total", "REQ messages.", nil, func() int64 { return rel.Stats().Requests })
 	counter("relay_delivered_total", "Events handed to live subscriptions.", nil, func() int64 { return rel.Stats().Delivered })
+	gauge("relay_queued_bytes", "Bytes that wait for clients.", func() int64 { return rel.Stats().Queued })
+	gauge("relay_filter_bytes", "Estimated memory of open subscriptions.", func() int64 { return rel.Stats().FilterBytes })
 	gauge("relay_negentropy_sessions", "Open NIP-77 sessions.", func() int64 { return rel.Stats().Negentropy })
 	counter("relay_bad_signatures_total", "Events whose id or signature was wrong.", nil, func() int64 { return rel.Stats().BadSignatures })
 	counter("relay_rate_limited_total", "EVENT, REQ and COUNT messages over their rate.", nil, func() int64 { return rel.Stats().RateLimited })

@@ -38,6 +38,8 @@ func TestMetrics(t *testing.T) {
 		"gitroost_relay_bad_signatures_total":              1,
 		"gitroost_relay_requests_total":                    1,
 		"gitroost_relay_subscriptions":                     0,
+		"gitroost_relay_queued_bytes":                      0,
+		"gitroost_relay_filter_bytes":                      0,
 		"gitroost_relay_delivered_total":                   0,
 		"gitroost_relay_slow_total":                        0,
 		"gitroost_relay_rate_limited_total":                0,
