@@ -35,6 +35,7 @@ func table() []command {
 		{"deny", "<word> | --kind <n> | --ip <range>", "refuse a key, a repository, an event, a kind or an address", denyHelp, (*app).deny},
 		{"allow", "<word> | --kind <n> | --ip <range>", "lift a refusal, or put something on the list of what is allowed", allowHelp, (*app).allow},
 		{"rules", "", "list what the operator denies and allows", "", (*app).rules},
+		{"quota", "[npub]", "say who keeps how much here", quotaHelp, (*app).quota},
 		{"explain", "<word> [identifier]", "say what the rules decide about something, and why", explainHelp, (*app).explain},
 		{"health", "[flags]", "exit 0 if the server on this computer answers", "", (*app).health},
 		{"version", "", "print the version", "", (*app).version},

@@ -115,6 +115,23 @@ func (a *app) explain(ctx context.Context, args []string) error {
 	})
 }
 
+const quotaHelp = `Without a key it lists those who keep most here. It reaches the server that runs on the data folder, or
+reads the folder if none does: name it with --data or --config as for serve. What the operator grants is
+set with quota.bytes and its neighbours.
+`
+
+func (a *app) quota(ctx context.Context, args []string) error {
+	return a.ask(ctx, "quota", manage.MethodQuota, args, func(words []string) (any, error) {
+		switch len(words) {
+		case 0:
+			return manage.Question{}, nil
+		case 1:
+			return manage.Question{About: words[0]}, nil
+		}
+		return nil, usageError("quota takes one key, npub1…, or none")
+	})
+}
+
 // ask makes a call to the server of the configuration, and prints what it says.
 func (a *app) ask(ctx context.Context, name, method string, args []string, param func(words []string) (any, error)) error {
 	loaded, err := a.load(args)

@@ -332,7 +332,7 @@ func TestQuotaOfSubmitters(t *testing.T) {
 	w.Git("push", "-q", h.Box(dave, "tool"), first+ref())
 	w.Git("push", "-q", h.Box(carol, "tool"), first+ref(), first+ref())
 	w.Fails("(limit: 3 of 3 refs used)", "push", h.Box(carol, "tool"), first+ref())
-	if q := h.Quota(carol); q.SubmittedRefs != 3 || q.SubmittedRepos != 1 || q.SubmittedBytes < 100*kib || q.Bytes != 0 || q.Repos != 0 {
+	if q := h.Quota(carol); q.BoxRefs != 3 || q.Boxes != 1 || q.BoxBytes < 100*kib || q.Bytes != 0 || q.Repos != 0 {
 		t.Errorf("%+v", q)
 	}
 }

@@ -5,7 +5,7 @@ import (
 	"net/http"
 
 	"github.com/gitroost/gitroost/internal/config"
-	"github.com/gitroost/gitroost/internal/server"
+	"github.com/gitroost/gitroost/internal/manage"
 )
 
 // Change restarts the house with another configuration, as an operator who edited a file does.
@@ -15,7 +15,7 @@ func (h *House) Change(change func(*config.Config)) {
 }
 
 // Quota returns what the operator is told of a key. The house must have an operator's listener.
-func (h *House) Quota(k *Key) (q server.QuotaOf) {
+func (h *House) Quota(k *Key) (q manage.Holding) {
 	h.t.Helper()
 	resp, body := h.Get("http://" + h.srv.AdminAddr() + "/quota?npub=" + k.Npub)
 	if err := json.Unmarshal([]byte(body), &q); err != nil || resp.StatusCode != http.StatusOK {

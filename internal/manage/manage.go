@@ -6,6 +6,7 @@
 //	manage.go   what the door needs, and who is let in     nip98.go    whose request it is
 //	rpc.go      calls and answers                          address.go  which addresses a rule is about
 //	methods.go  the methods of NIP-86                      command.go  those of the command line, in words
+//	quota.go    what is kept here, and by whom
 //
 // It refuses to know how rules are kept and what follows from them.
 package manage
@@ -49,6 +50,12 @@ type House interface {
 
 	// Size returns how many bytes a repository takes on disk.
 	Size(ctx context.Context, repo grasp.Addr) (int64, error)
+
+	// Holding returns what one key keeps here.
+	Holding(ctx context.Context, key grasp.PubKey) (Holding, error)
+
+	// Holders returns who keeps most here, at most limit keys.
+	Holders(ctx context.Context, limit int) (Holders, error)
 }
 
 // An Effect is what a rule removes.

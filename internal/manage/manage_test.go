@@ -90,6 +90,24 @@ func (d *desk) SetProfile(_ context.Context, name, value, _ string) error {
 	return d.fail
 }
 
+func (d *desk) Holding(_ context.Context, k grasp.PubKey) (manage.Holding, error) {
+	if d.fail != nil {
+		return manage.Holding{}, d.fail
+	}
+	h := manage.Holding{Key: k, Npub: k.Npub(), Bytes: 48 << 20, Repos: 2, ReposLimit: 1000}
+	if strings.HasPrefix(string(k), "cd") {
+		h.BytesLimit, h.PRBytes, h.Deleted, h.DeletedBytes = 512<<20, 3<<20, 1, 5
+		h.Boxes, h.BoxesLimit, h.BoxRefs, h.BoxRefsLimit, h.BoxBytes, h.BoxBytesLimit = 1, 100, 3, 1000, 1<<20, 1<<30
+	}
+	return h, nil
+}
+
+func (d *desk) Holders(_ context.Context, limit int) (manage.Holders, error) {
+	return manage.Holders{Bytes: 3 << 20, PRBytes: 1 << 10, List: []manage.Holder{
+		{Npub: "npub1a", Repos: 2, Boxes: 1, Bytes: 2 << 20, Pulls: 1 << 10}, {Npub: "npub1b", Repos: 1, Bytes: 1 << 20},
+	}}, d.fail
+}
+
 func (d *desk) Size(context.Context, grasp.Addr) (int64, error) { return 1536, nil }
 
 var now = time.Unix(1_750_000_000, 0)

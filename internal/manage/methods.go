@@ -43,6 +43,7 @@ func methods() map[string]method {
 		"changerelayicon":        profile("icon", 500, true),
 
 		MethodRules:   (*Handler).rules,
+		MethodQuota:   (*Handler).quota,
 		MethodExplain: (*Handler).explain,
 		MethodDecide:  (*Handler).command,
 	}

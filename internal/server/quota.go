@@ -1,7 +1,7 @@
 package server
 
 import (
-	"cmp"
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -11,6 +11,7 @@ import (
 
 	"github.com/gitroost/gitroost/grasp"
 	"github.com/gitroost/gitroost/internal/config"
+	"github.com/gitroost/gitroost/internal/manage"
 )
 
 // allowance says in one sentence how much an owner may keep here, or nothing (G01-109).
@@ -65,78 +66,58 @@ func (s *Server) quotaMetrics(reg *prometheus.Registry) {
 	}
 }
 
-// QuotaOf is what one key keeps here, for the operator. Limits of 0 are none.
-type QuotaOf struct {
-	Npub         string `json:"npub"`
-	Bytes        int64  `json:"bytes"`
-	BytesLimit   int64  `json:"bytes_limit"`
-	PRBytes      int64  `json:"pr_bytes"` // brought by PR refs; counted for nobody
-	Repos        int    `json:"repositories"`
-	ReposLimit   int    `json:"repositories_limit"`
-	Deleted      int    `json:"deleted_repositories"` // in their grace
-	DeletedBytes int64  `json:"deleted_bytes"`
-
-	SubmittedBytes      int64 `json:"submitted_bytes"` // under /prs/
-	SubmittedBytesLimit int64 `json:"submitted_bytes_limit"`
-	SubmittedRepos      int   `json:"submitted_repositories"`
-	SubmittedReposLimit int   `json:"submitted_repositories_limit"`
-	SubmittedRefs       int   `json:"submitted_refs"`
-	SubmittedRefsLimit  int   `json:"submitted_refs_limit"`
-}
-
-// maxHolders is how many keys one answer names.
-const maxHolders = 1000
-
 // quota answers GET /quota?npub= on the operator's listener: what one key keeps here, and without npub
 // who keeps most.
 func (s *Server) quota(w http.ResponseWriter, r *http.Request) {
 	var out any
+	var err error
 	if npub := r.URL.Query().Get("npub"); npub != "" {
-		key, err := grasp.ParseNpub(npub)
-		if err != nil {
+		key, bad := grasp.ParseNpub(npub)
+		if bad != nil {
 			http.Error(w, "npub is no public key of the form npub1…", http.StatusBadRequest)
 			return
 		}
-		if out, err = s.quotaOf(r, key); err != nil {
-			s.log.Error("cannot tell a quota", "err", err)
-			http.Error(w, "the database does not answer", http.StatusServiceUnavailable)
-			return
-		}
+		out, err = s.Holding(r.Context(), key)
 	} else {
-		type holder struct {
-			Npub  string `json:"npub"`
-			Repos int    `json:"repositories"` // that hold anything
-			Boxes int    `json:"submitted_repositories"`
-			Bytes int64  `json:"bytes"`
-			Pulls int64  `json:"pr_bytes"`
-		}
-		list, all, err := s.store.Holders(r.Context(), maxHolders)
-		if err != nil {
-			s.log.Error("cannot tell quotas", "err", err)
-			http.Error(w, "the database does not answer", http.StatusServiceUnavailable)
-			return
-		}
-		holders := make([]holder, 0, len(list))
-		for _, h := range list {
-			holders = append(holders, holder{h.Key.Npub(), h.Repos, h.Boxes, h.Total.Own, h.Total.Pulls})
-		}
-		out = map[string]any{"bytes": all.Own, "pr_bytes": all.Pulls, "holders": holders}
+		out, err = s.Holders(r.Context(), manage.MaxHolders)
+	}
+	if err != nil {
+		s.log.Error("cannot tell a quota", "err", err)
+		http.Error(w, "the database does not answer", http.StatusServiceUnavailable)
+		return
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
 	_ = json.NewEncoder(w).Encode(out) // who left does not hear it
 }
 
-func (s *Server) quotaOf(r *http.Request, key grasp.PubKey) (QuotaOf, error) {
-	kept, err := s.store.Kept(r.Context(), key, false)
-	boxes, berr := s.store.Kept(r.Context(), key, true)
+// Holding implements manage.House.
+func (s *Server) Holding(ctx context.Context, key grasp.PubKey) (manage.Holding, error) {
+	kept, err := s.store.Kept(ctx, key, false)
+	if err != nil {
+		return manage.Holding{}, err
+	}
+	boxes, err := s.store.Kept(ctx, key, true)
+	if err != nil {
+		return manage.Holding{}, err
+	}
 	q := s.cfg.Quotas()
 	owner, submitter := q.Of(key), q.OfSubmitter()
-	return QuotaOf{
-		Npub: key.Npub(), Bytes: kept.Weight.Own, BytesLimit: owner.Bytes, PRBytes: kept.Weight.Pulls,
+	return manage.Holding{
+		Key: key, Npub: key.Npub(), Bytes: kept.Weight.Own, BytesLimit: owner.Bytes, PRBytes: kept.Weight.Pulls,
 		Repos: kept.Repos, ReposLimit: owner.Repos, Deleted: kept.Deleted, DeletedBytes: kept.DeletedWeight.Total(),
-		SubmittedBytes: boxes.Weight.Own, SubmittedBytesLimit: submitter.Bytes,
-		SubmittedRepos: boxes.Repos, SubmittedReposLimit: submitter.Repos,
-		SubmittedRefs: boxes.Refs, SubmittedRefsLimit: submitter.Refs,
-	}, cmp.Or(err, berr)
+		BoxBytes: boxes.Weight.Own, BoxBytesLimit: submitter.Bytes,
+		Boxes: boxes.Repos, BoxesLimit: submitter.Repos,
+		BoxRefs: boxes.Refs, BoxRefsLimit: submitter.Refs,
+	}, nil
+}
+
+// Holders implements manage.House.
+func (s *Server) Holders(ctx context.Context, limit int) (manage.Holders, error) {
+	list, all, err := s.store.Holders(ctx, limit)
+	out := manage.Holders{Bytes: all.Own, PRBytes: all.Pulls, List: make([]manage.Holder, 0, len(list))}
+	for _, h := range list {
+		out.List = append(out.List, manage.Holder{Npub: h.Key.Npub(), Repos: h.Repos, Boxes: h.Boxes, Bytes: h.Total.Own, Pulls: h.Total.Pulls})
+	}
+	return out, err
 }
