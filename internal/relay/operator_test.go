@@ -42,7 +42,9 @@ func TestScreen(t *testing.T) {
 
 // Expel closes the connections of one address and no others; SetInfo changes the document at once.
 func TestExpelAndSetInfo(t *testing.T) {
-	h := open(t, func(c *relay.Config) { c.Address = func(r *http.Request) string { return r.Header.Get("From-Address") } })
+	h := open(t, func(c *relay.Config) {
+		c.Address = func(r *http.Request) string { return r.Header.Get("From-Address") }
+	})
 	dial := func(address string) *client {
 		t.Helper()
 		ws, _, err := websocket.DefaultDialer.Dial(h.url, http.Header{"From-Address": {address}})

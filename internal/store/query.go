@@ -46,7 +46,7 @@ func (s *Store) Query(ctx context.Context, f nostr.Filter, each func(id grasp.Ev
 			if found, ok, err = r.remember(ctx, s, q, limit, short, now); ok || err != nil {
 				return err
 			}
-			return r.tell(ctx, q, limit, now, each)
+			return r.tell(ctx, q, limit, s.cfg.MaxRanked, now, each)
 		})
 	}
 	if err != nil || !ok {
@@ -64,8 +64,8 @@ func (s *Store) Query(ctx context.Context, f nostr.Filter, each func(id grasp.Ev
 }
 
 // tell is Query by the database alone.
-func (r *reader) tell(ctx context.Context, q *query, limit int, now int64, each func(id grasp.EventID, raw []byte) bool) error {
-	it, err := r.answers(ctx, q, limit, true, now)
+func (r *reader) tell(ctx context.Context, q *query, limit, ranked int, now int64, each func(id grasp.EventID, raw []byte) bool) error {
+	it, err := r.answers(ctx, q, limit, ranked, now)
 	if err != nil {
 		return err
 	}
@@ -176,7 +176,7 @@ func (s *Store) walk(ctx context.Context, op string, filters []nostr.Filter, eac
 	return s.read(ctx, op, func(ctx context.Context, r *reader) error {
 		var all merge
 		for i, q := range queries {
-			it, err := r.answers(ctx, q, limits[i], false, s.cfg.Now().Unix())
+			it, err := r.answers(ctx, q, limits[i], 0, s.cfg.Now().Unix())
 			if err != nil {
 				return err
 			}
@@ -318,9 +318,9 @@ func setOf[T comparable](list []T) map[T]struct{} {
 	return set
 }
 
-// answers returns the events of q: the best first if it has words and ranked is set, else newest
-// first.
-func (r *reader) answers(ctx context.Context, q *query, limit int, ranked bool, now int64) (*iterator, error) {
+// answers returns the events of q: if it has words the best first, chosen among ranked of them; else,
+// or if ranked is 0, newest first.
+func (r *reader) answers(ctx context.Context, q *query, limit, ranked int, now int64) (*iterator, error) {
 	if q.match != "" {
 		return r.searched(ctx, q, ranked, now)
 	}

@@ -16,11 +16,7 @@ const (
 	// looked at. Then what a search finds among them is complete, however common its words are.
 	maxNarrow = 1024
 
-	// maxRanked is among how many events with the words the best are chosen, if the rest of the
-	// filter matches more than maxNarrow: the last that arrived.
-	maxRanked = 10_000
-
-	// maxCounted is how many events with the words are counted in that case.
+	// maxCounted is how many events with the words are counted if it matches more.
 	maxCounted = 100_000
 )
 
@@ -68,9 +64,9 @@ func better(f, g found) int {
 	return 1
 }
 
-// searched returns the events of q, which has words to match: the best first if ranked, else in the
-// order of all other answers.
-func (r *reader) searched(ctx context.Context, q *query, ranked bool, now int64) (*iterator, error) {
+// searched returns the events of q, which has words to match: the best first, chosen among ranked of
+// them, or if that is 0 in the order of all other answers.
+func (r *reader) searched(ctx context.Context, q *query, ranked int, now int64) (*iterator, error) {
 	list, narrow, err := r.narrow(ctx, q, now)
 	if err != nil {
 		return nil, err
@@ -87,7 +83,7 @@ func (r *reader) searched(ctx context.Context, q *query, ranked bool, now int64)
 		}
 	}
 	slices.SortFunc(list, func(f, g found) int {
-		if !ranked {
+		if ranked == 0 {
 			f.score, g.score = 0, 0
 		}
 		return better(f, g)
@@ -159,9 +155,9 @@ func (r *reader) among(ctx context.Context, q *query, list []found) ([]found, er
 }
 
 // wide returns events that have the words of q and are of its kinds and times.
-func (r *reader) wide(ctx context.Context, q *query, ranked bool) ([]found, error) {
-	text, most := sqlRanked, maxRanked
-	if !ranked {
+func (r *reader) wide(ctx context.Context, q *query, ranked int) ([]found, error) {
+	text, most := sqlRanked, ranked
+	if ranked == 0 {
 		text, most = sqlUnranked, maxCounted
 	}
 	var from int64
@@ -169,7 +165,7 @@ func (r *reader) wide(ctx context.Context, q *query, ranked bool) ([]found, erro
 	if err != nil {
 		return nil, err
 	}
-	if from > 0 && !ranked {
+	if from > 0 && ranked == 0 {
 		return nil, fault.Errorf(fault.TooLarge, "store: search", "more than %d events have these words: ask for less", maxCounted)
 	}
 	kinds := search.Kinds

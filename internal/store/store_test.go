@@ -24,7 +24,7 @@ func open(t testing.TB) *store.Store {
 
 func openAt(t testing.TB, path string) *store.Store {
 	t.Helper()
-	s, err := store.Open(context.Background(), path, store.Config{Now: time.Now})
+	s, err := store.Open(context.Background(), path, store.Config{Now: time.Now, MaxRanked: 1000})
 	if err != nil {
 		t.Fatal(err)
 	}

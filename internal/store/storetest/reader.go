@@ -23,7 +23,8 @@ type Reader interface {
 }
 
 // TestReader holds the readers that open returns, each beside the new and empty ledger whose
-// events it reads, to N-005, N-006, N-009, N-036, N-041 and N-045. The reader's limit is 500.
+// events it reads, to N-005, N-006, N-009, N-036, N-041 and N-045. The reader's limit is 500, and the
+// best of a search are chosen among 1,000.
 func TestReader(t *testing.T, open func(t *testing.T) (steward.Ledger, Reader)) {
 	for _, c := range []struct {
 		name string
