@@ -575,3 +575,47 @@ func TestLargePullRequest(t *testing.T) {
 	}
 	housetest.Refs(t, box, housetest.PullRef(pull.ID)+"="+tip)
 }
+
+// check 279, G06-13: what one submitter may keep is bounded, in refs, in repositories and in bytes;
+// nobody else is bothered, and what is deleted is free again.
+func TestBoxQuota(t *testing.T) {
+	t.Parallel()
+	h, c, _, p, w, tips := boxed(t, func(cfg *config.Config) {
+		cfg.Quota.SubmitterRefs, cfg.Quota.SubmitterRepos, cfg.Quota.SubmitterBytes = 3, 2, 1<<20
+	})
+	x, far := housetest.NewKey(t), housetest.NewKey(t)
+	fresh := func() string { return housetest.PullRef(unusedID(t)) }
+	refused := func(what string, args ...string) {
+		t.Helper()
+		said := w.Fails("limit: ", append([]string{"push"}, args...)...)
+		if !strings.Contains(said, what) {
+			t.Errorf("git said:\n%s\nwant %q", said, what)
+		}
+	}
+	kept := p.Proposal("one", tips[0], h.Box(p, "one"), far)
+	w.Git("push", "-q", h.Box(p, "one"), "p1:"+housetest.PullRef(kept.ID), "p1:"+fresh())
+	c.Accepted(kept)
+	w.Git("push", "-q", h.Box(p, "two"), "p1:"+fresh())
+	refused("2 of 2 repositories", h.Box(p, "three"), "p1:"+fresh())
+	refused("3 of 3 refs", h.Box(p, "two"), "p2:"+fresh())
+	for _, id := range []string{"one", "two", "three"} {
+		if id != "three" {
+			w.Git("push", "-q", h.Box(x, id), "p1:"+fresh())
+		}
+	}
+	// What is there already may be pushed again, and what goes makes room.
+	w.Git("push", h.Box(p, "one"), "p1:"+housetest.PullRef(kept.ID))
+	c.Accepted(p.Deletion(0, nostr.Tag{"e", kept.ID}))
+	w.Git("push", "-q", h.Box(p, "two"), "p2:"+fresh())
+	h.Clock.Advance(21 * time.Minute)
+	h.Sweep()
+	if got := h.BoxesOnDisk(); len(got) > 0 {
+		t.Errorf("on disk: %v", got)
+	}
+	b := make([]byte, 2<<20)
+	_, _ = rand.Read(b)
+	w.Git("checkout", "-q", "-b", "large", "main")
+	w.CommitFile("large", b)
+	refused("1 MiB", h.Box(p, "three"), "large:"+fresh())
+	w.Git("push", "-q", h.Box(p, "three"), "p1:"+fresh())
+}

@@ -135,8 +135,9 @@ func (c *Config) settings() []Setting {
 			"Repositories that one key may have under /prs/. 0 is no bound."),
 		count(&c.Quota.SubmitterRefs, "quota.submitter_refs", "1000", 0, 1000000,
 			"Refs that one key may keep under /prs/. 0 is no bound."),
+
 		boolean(&c.PRs.Enabled, "prs.enabled", "false",
-			"Let anybody push pull requests to /prs/<npub>/<identifier>.git, also for repositories that live elsewhere (GRASP-06). Their events and commits are served from here; quotas per submitter are all that bounds them."),
+			"Let anybody push pull requests to /prs/<npub>/<identifier>.git, also for repositories that live elsewhere (GRASP-06). Their events and commits are served from here; quota.submitter_* are all that bounds them."),
 
 		keys(&c.Authors.Deny, "authors.deny",
 			"Public keys, npub or hex, from which nothing is taken. What they published here before is removed, and their repositories are closed."),
