@@ -5,11 +5,12 @@
 // values, so that a table, a property or a fuzzer can prove it, and so that a client or another
 // server can use it.
 //
-// Three questions are asked of it:
+// Four questions are asked of it:
 //
 //   - [View.AdmitAnnouncement], [View.AdmitState], [AdmitPull]: may this event enter, and on which
 //     shelf does it rest?
 //   - [View.CheckPush]: may this push move these refs?
+//   - [Moderation.Event], [Moderation.Repo]: what has the operator against it?
 //   - [View.Plan]: which refs must move, and which events become visible, now that all this is known?
 //
 // All questions about one repository are answered from one [View] of one identifier, because the

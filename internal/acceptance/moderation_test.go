@@ -433,8 +433,8 @@ func TestBlockedAddresses(t *testing.T) {
 	}
 }
 
-// Check 255 in the configuration: keys and kinds that are denied there are refused, what is here of
-// them is removed at the next start, and the table cannot take the rule back.
+// G01-109: keys and kinds that the configuration denies are refused, and the table cannot take such a
+// rule back.
 func TestConfiguredRules(t *testing.T) {
 	t.Parallel()
 	owner, alice, bob := housetest.NewKey(t), housetest.NewKey(t), housetest.NewKey(t)

@@ -231,6 +231,11 @@ func stories() []story {
 			w.keeps(pr)
 			w.pushes(demo, w.set(demo, prRef, p1))
 		}, []act{{deny: "author " + string(carol)}, clockTicks}},
+		{"the owner of a box is denied", func(w *world) {
+			mine := st.Proposal(carol, 2, p1.ID, far)
+			w.keeps(mine)
+			w.pushes(carolsBox, w.set(carolsBox, pullRef(mine), p1))
+		}, []act{{deny: "author " + string(carol)}, clockTicks}},
 		{"an event is denied", func(w *world) { live(w); w.keeps(two) }, []act{{deny: "event " + two.ID}, {deny: "event " + ann.ID}}},
 		{"announcement expires", func(w *world) {
 			live(w)

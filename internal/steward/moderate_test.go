@@ -292,3 +292,34 @@ func TestDenyMany(t *testing.T) {
 	w.brk.Mend()
 	w.ok()
 }
+
+// A contributor's box is denied with its owner, or with its identifier; what it holds goes with the
+// events that are denied, and not with the repository of that name (G06-02).
+func TestDenyBox(t *testing.T) {
+	for rule, closed := range map[string]bool{
+		"author " + string(carol): true, "repository " + string(carol): true, "repository " + carolsBox.ID: true,
+		"repository " + string(carol) + "/" + carolsBox.ID: false, "author " + string(mallory): false,
+	} {
+		w := newWorld(t)
+		pr := st.Proposal(carol, 2, p1.ID, far)
+		w.keeps(pr)
+		w.pushes(carolsBox, w.set(carolsBox, pullRef(pr), p1))
+		w.wantShelf(grasp.Served, pr)
+		w.denies(rule)
+		_, err := w.s.Find(context.Background(), carolsBox)
+		if (err != nil) != closed {
+			t.Errorf("%s: reading the box: %v", rule, err)
+		}
+		if err := w.push(carolsBox, w.set(carolsBox, "refs/nostr/"+st.Issue(bob, 9).ID, p1)); (err != nil) != closed {
+			t.Errorf("%s: pushing to the box: %v", rule, err)
+		}
+		w.sweep(21 * time.Minute)
+		if rule == "author "+string(carol) {
+			w.wantShelf(grasp.Nowhere, pr)
+			w.wantNoRef(carolsBox, pullRef(pr))
+			w.wantNoBoxes()
+		}
+		w.ok()
+		w.settleTwice(carolsBox.ID)
+	}
+}
