@@ -16,6 +16,9 @@ import (
 	"github.com/gitroost/gitroost/internal/relay"
 )
 
+// pageCache is what all connections to the database may hold of it in memory, in KiB.
+const pageCache = 16 << 10
+
 // readers is how many readers the store needs so that the relay's queries, however slow, leave some
 // to the desk, the pages and the health check: two are for NIP-77, some for searches.
 func readers(cfg config.Config) int {

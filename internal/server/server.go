@@ -121,7 +121,7 @@ func (s *Server) openData(ctx context.Context) error {
 		return err
 	}
 	s.store, err = store.Open(ctx, filepath.Join(s.cfg.Data, "gitroost.db"), store.Config{
-		Now: s.now, MaxLimit: s.cfg.Limits.QueryResults, Readers: readers(s.cfg), Log: s.log.With("room", "store"),
+		Now: s.now, MaxLimit: s.cfg.Limits.QueryResults, Readers: readers(s.cfg), CacheKiB: max(pageCache/(readers(s.cfg)+1), 512), Log: s.log.With("room", "store"),
 		Recall: cmp.Or(int(s.cfg.Relay.Cache), -1),
 	})
 	if err != nil {

@@ -140,7 +140,9 @@ func (s *Steward) load(ctx context.Context, id string) (*known, error) {
 		return nil, fault.Wrap("steward: load", err)
 	}
 	k := s.parse(ctx, id, f)
-	s.known.put(id, k, k.weight())
+	if k.served() { // strangers make up as many others as they like, and few are asked for again
+		s.known.put(id, k, k.weight())
+	}
 	return k, nil
 }
 
@@ -206,13 +208,26 @@ func (k *known) abandoned(now time.Time) []Repo {
 
 // weight estimates what k costs to keep, in refs.
 func (k *known) weight() int {
-	w := len(k.entries)
+	w := 0
+	for _, e := range k.entries {
+		w += 10 + 2*len(e.Raw)/100 // as it came, and taken apart
+	}
 	for _, list := range k.view.States {
 		for _, st := range list {
 			w += len(st.Refs)
 		}
 	}
 	return w
+}
+
+// served reports whether anything of it can be seen.
+func (k *known) served() bool {
+	for _, e := range k.entries {
+		if e.Shelf == grasp.Served {
+			return true
+		}
+	}
+	return len(k.orphans) > 0
 }
 
 // cache is a map bounded by the weight of its values. What it drops when full is arbitrary.

@@ -82,7 +82,7 @@ func TestPurgatoryFlood(t *testing.T) {
 			}
 		}
 	}
-	visit(1000, 20) // what every server needs is not what is measured
+	visit(1000, 100) // what every server needs is not what is measured
 	before, disk := memory(t, r.srv.pid(), "VmRSS"), diskUse(r.srv.data)
 	began := time.Now()
 	each(4, networks, func(n int) { visit(n, min(*crush, perNetwork)) })
@@ -92,7 +92,8 @@ func TestPurgatoryFlood(t *testing.T) {
 	grown, onDisk := memory(t, r.srv.pid(), "VmHWM")-before, diskUse(r.srv.data)-disk
 	t.Logf("%d events in %v: %d wait, %d found no room, %d related to nothing; %d MiB more memory, %d MiB more on disk",
 		sent.Load(), took.Round(time.Millisecond), held.Load(), full.Load(), unrelated.Load(), grown>>20, onDisk>>20)
-	if n := held.Load(); n > int64(waiting) || n < int64(waiting)*9/10 {
+	// Those who knock at the same moment may find the same place free.
+	if n := held.Load(); n > int64(waiting)+8 || n < int64(waiting)*9/10 {
 		t.Errorf("%d events wait, of %d that may", n, waiting)
 	}
 	if full.Load() == 0 {
