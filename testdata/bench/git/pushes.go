@@ -258,17 +258,18 @@ func pushCrowd(name, what string, same bool) scenario {
 	}
 }
 
-// bigPack is a commit of 25 files of 4 MiB that cannot be compressed.
+// bigPack is a commit of 200 files of 512 KiB that cannot be compressed: so many that everybody keeps
+// the pack instead of unpacking it.
 func bigPack() (tip string, pack []byte) {
 	r := rand.NewChaCha8([32]byte{4})
 	var all []object
 	var tree []byte
-	for i := range 25 {
-		data := make([]byte, 4<<20)
+	for i := range 200 {
+		data := make([]byte, 512<<10)
 		r.Read(data)
 		o := newObject(kindBlob, data)
 		all = append(all, o)
-		tree = append(tree, fmt.Sprintf("100644 %02d\x00%s", i, unhex(o.name))...)
+		tree = append(tree, fmt.Sprintf("100644 %03d\x00%s", i, unhex(o.name))...)
 	}
 	t := newObject(kindTree, tree)
 	c := newObject(kindCommit, fmt.Appendf(nil, "tree %s\nauthor B <b@example.com> 1700000000 +0000\ncommitter B <b@example.com> 1700000000 +0000\n\nbig\n", t.name))
