@@ -329,8 +329,9 @@ func each(workers, n int, do func(i int) error) error {
 	return errors.Join(errs...)
 }
 
-// strangers lets n other people announce a repository of the same name, and state something.
-func (h *house) strangers(n int, id, oid string) error {
+// strangers lets n other people announce a repository of the same name, and state something that
+// nobody ever pushes.
+func (h *house) strangers(n int, id string) error {
 	relays := make([]*client.Relay, 8)
 	for i := range relays {
 		var err error
@@ -350,7 +351,7 @@ func (h *house) strangers(n int, id, oid string) error {
 			if err != nil {
 				return err
 			}
-			st := client.State{ID: id, Refs: grasp.Refs{"refs/heads/main": grasp.OID(oid)}, Head: "refs/heads/main"}.Event(time.Unix(past+1, 0))
+			st := client.State{ID: id, Refs: grasp.Refs{"refs/heads/main": grasp.OID(pullID(1)[:40])}, Head: "refs/heads/main"}.Event(time.Unix(past+1, 0))
 			if err := key.Sign(st); err != nil {
 				return err
 			}

@@ -402,7 +402,7 @@ func crowded(b *bench, p *peer) error {
 			return err
 		}
 		b.refs["crowd"] = small.heads()
-		return b.house.strangers(1000, "crowd", small.tip)
+		return b.house.strangers(1000, "crowd")
 	}
 	return nil
 }
