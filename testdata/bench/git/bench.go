@@ -52,7 +52,7 @@ const (
 	mFirst = "first ms"     // until the first byte
 	mCPU   = "CPU ms"       // of the server and its children, for each request
 	mMem   = "private MiB"  // the most while it ran
-	mGrow  = "grown MiB"    // the most while it ran, less what it was when idle
+	mGrow  = "grown MiB"    // the most while it ran, less what it was just before
 	mGits  = "git procs"    // that are left
 	mRatio = "last / first" // tenth
 	mSlow  = "x unloaded"   // latency under load by latency without

@@ -72,7 +72,7 @@ var goals = []goal{
 	{scenario: "push-c16-same", metric: mRate, want: 3.5, least: true, peer: goCGI, scale: 0.28, as: "N"},
 	{scenario: "push-c16-same", metric: mP99, want: 0.9, peer: goCGI, scale: 1, as: "K"},
 	{scenario: "push-big", metric: mMS, want: 1.15, peer: daemon},
-	{scenario: "push-big", metric: mGrow, want: 12, unit: "MiB above idle"},
+	{scenario: "push-big", metric: mGrow, want: 12, unit: "MiB more"},
 	{scenario: "reject-raw", metric: mMS, want: 1, unit: "ms"},
 	{scenario: "reject-raw", metric: mMS, want: 1. / 50, peer: goCGI, row: "push-raw", scale: 1.57, as: "N"},
 	{scenario: "reject-crowded", metric: mMS, want: 1.2, peer: ours, row: "reject-raw"},

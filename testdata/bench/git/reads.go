@@ -344,15 +344,16 @@ func (k packing) again(rounds [2]int, clients, n int) scenario {
 	}
 }
 
-// watched adds the peak of memory to a sample.
+// watched adds to a sample the peak of memory, and how far that is above what it was just before.
 func (b *bench) watched(p *peer, watch bool, s *sample, do func() error) (sample, error) {
 	if !watch || p.box == nil {
 		err := do()
 		return *s, err
 	}
+	rest := p.box.private()
 	m, err := p.box.peak(do)
 	if err == nil {
-		(*s)[mMem], (*s)[mGrow] = m, m-p.idle
+		(*s)[mMem], (*s)[mGrow] = m, m-rest
 	}
 	return *s, err
 }
@@ -420,6 +421,7 @@ func slowReaders() scenario {
 			if err != nil {
 				return nil, err
 			}
+			rest := p.box.private()
 			body := cloneBody(b.repos["medium"], 0)
 			for range stalled {
 				conn, err := stall(p, "medium", body)
@@ -436,7 +438,7 @@ func slowReaders() scenario {
 				return nil, err
 			}
 			return sample{
-				mMS: during[mMS], mSlow: during[mMS] / before[mMS], mMem: m, mGrow: m - p.idle, mGits: float64(p.box.gits()),
+				mMS: during[mMS], mSlow: during[mMS] / before[mMS], mMem: m, mGrow: m - rest, mGits: float64(p.box.gits()),
 			}, nil
 		},
 	}
