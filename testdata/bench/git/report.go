@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"slices"
 	"strings"
@@ -154,15 +155,18 @@ func (r *report) shows(scenario, metric string) bool {
 	if len(r.Results[scenario][metric]) == 0 {
 		return false
 	}
-	crowd := strings.Contains(scenario, "-c")
+	crowd := manyClients.MatchString(scenario)
 	switch metric {
 	case mRate, mP99:
-		return crowd && !strings.HasSuffix(scenario, "-crowded") || scenario == "push-seq"
+		return crowd || scenario == "push-seq"
 	case mFirst:
-		return strings.HasPrefix(scenario, "raw-clone") && !crowd || strings.HasPrefix(scenario, "raw-clone-large")
+		return strings.HasPrefix(scenario, "raw-clone") && !crowd
 	}
 	return true
 }
+
+// manyClients finds the scenarios of several clients at a time: -c8, -c32-different.
+var manyClients = regexp.MustCompile(`-c\d`)
 
 // terminal prints the table in columns.
 func (r *report) terminal() {
@@ -214,7 +218,8 @@ func (r *report) markdown(before *report) string {
 	var b strings.Builder
 	w := func(format string, args ...any) { fmt.Fprintf(&b, format, args...) }
 	w("%s\n## Serving git, beside others\n\n", beginMark)
-	w("`make bench-git` (this run: %s, %s, commit %s) — %s; load average %s; %s. Everybody is measured in the same run, in turns, on\nloopback; figures are medians of rounds. The clients share the processors with the servers, so read ratios.\n\n", r.Mode, r.Date, r.Commit, r.Machine, r.Load, r.Took)
+	w("`make bench-git DOC=1`; in three minutes, with fewer rounds and nothing large, `make bench-quick DOC=1`. This run: %s, %s, commit %s,\n%s; load average %s; it took %s.\n\n", r.Mode, r.Date, r.Commit, r.Machine, r.Load, r.Took)
+	w("Everybody is measured in the same run, in turns, on loopback; figures are medians of rounds. The clients share the processors with the\nservers, so read ratios.\n\n")
 	w("**gitroost** is the program with its defaults and fully durable, seeded by `git push`; **gitroost-packed** the same server where the\nrepository was repacked with a bitmap as `git gc` does it, which the others' repositories are; **X** nginx-cgi is nginx + fcgiwrap +\ngit-http-backend; **C** go-cgi is net/http/cgi around it; **D** is git daemon; **L** local is `git upload-pack` in a pipe without any server; **S**\nstatic is the same bytes as files. None of the peers syncs a push to disk. Every answer is checked: status, last packet, refs by name,\npacks by checksum and `git index-pack`, pushes by what is served afterwards.\n\n")
 	w("![reads](performance/git-reads.svg)\n![packs](performance/git-packs.svg)\n![pushes](performance/git-pushes.svg)\n\n")
 	for i, row := range r.rows() {
