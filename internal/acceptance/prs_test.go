@@ -3,6 +3,7 @@ package acceptance_test
 import (
 	"encoding/json"
 	"net/http"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -24,16 +25,33 @@ func boxed(t *testing.T, change ...func(*config.Config)) (h *housetest.House, c 
 	return h, c, owner, housetest.NewKey(t), w, tips
 }
 
-// plain fails the test if a script could take what git said for a server without contributors' boxes.
+// plain fails the test if a script could take what git said for a server without contributors' boxes:
+// neither may come up by chance in what the server says. Addresses and names of refs, which git prints
+// of its own, are the test's.
 func plain(t *testing.T, said string, names ...string) {
 	t.Helper()
-	for _, n := range names { // which git itself prints
+	suspicious := func(s string) bool { return strings.Contains(s, "404") || strings.Contains(s, "not found") }
+	for line := range strings.Lines(said) {
+		words, server := strings.CutPrefix(line, "remote: ")
+		if _, reason, ng := strings.Cut(line, " ("); ng {
+			words, server = reason, true
+		}
+		if server && suspicious(words) {
+			t.Errorf("the server says %q", words)
+		}
+	}
+	for _, n := range names {
 		said = strings.ReplaceAll(said, n, "…")
 	}
-	if strings.Contains(said, "404") || strings.Contains(said, "not found") {
+	if suspicious(hexName.ReplaceAllString(address.ReplaceAllString(said, "…"), "…")) {
 		t.Errorf("git said:\n%s", said)
 	}
 }
+
+var (
+	hexName = regexp.MustCompile(`\b[0-9a-f]{7,64}\b`)
+	address = regexp.MustCompile(`http://\S+`)
+)
 
 func supported(t *testing.T, h *housetest.House) []string {
 	t.Helper()
