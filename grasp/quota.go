@@ -127,8 +127,47 @@ type Quotas struct {
 	Owner     Quota // of those who announce repositories
 	Submitter Quota // of those who propose changes to the repositories of others (G06-13)
 
-	// Overrides are Owner.Bytes of single keys; 0 is no bound.
+	// Overrides are Owner.Bytes of single keys. 0 is no bound, and none for their events either.
 	Overrides map[PubKey]int64
+
+	Events Events
+}
+
+// Events bound how many events are kept that anybody may publish because they connect to something
+// served (G01-801, hardening §10). 0 is no bound.
+type Events struct {
+	PerKey    int // by one author
+	PerThread int // that answer one event, directly or not
+	PerRepo   int // about one repository, directly or not
+}
+
+// EventsOf returns the bounds for an event by k.
+func (q Quotas) EventsOf(k PubKey) Events {
+	out := q.Events
+	if n, ok := q.Overrides[k]; ok && n == 0 {
+		out.PerKey = 0
+	}
+	return out
+}
+
+// CheckKey refuses an event by a key of which n are kept.
+func (e Events) CheckKey(n int) error { return full(n, e.PerKey, "events of this key are kept here") }
+
+// CheckThread refuses an event in a thread of which n are kept.
+func (e Events) CheckThread(n int) error {
+	return full(n, e.PerThread, "events in this thread are kept here")
+}
+
+// CheckRepo refuses an event about a repository of which n are kept.
+func (e Events) CheckRepo(n int) error {
+	return full(n, e.PerRepo, "events about this repository are kept here")
+}
+
+func full(n, limit int, what string) error {
+	if limit <= 0 || n < limit {
+		return nil
+	}
+	return Quota{}.refuse(fmt.Sprintf("%d of %d %s", n, limit, what), "delete events that are no longer needed, or ask the operator for more")
 }
 
 // Of returns the quota of an owner of repositories.

@@ -98,6 +98,35 @@ func TestQuotaOverrides(t *testing.T) {
 	}
 }
 
+// Hardening §10, spam by way of what is related to something served.
+func TestEventBounds(t *testing.T) {
+	t.Parallel()
+	alice, bob := key("alice"), key("bob")
+	q := grasp.Quotas{Events: grasp.Events{PerKey: 3, PerThread: 2, PerRepo: 1}, Overrides: map[grasp.PubKey]int64{alice: 0, bob: 7}}
+	e := q.EventsOf(bob)
+	for text, err := range map[string]error{
+		"quota: 3 of 3 events of this key are kept here":           e.CheckKey(3),
+		"quota: 5 of 2 events in this thread are kept here":        e.CheckThread(5),
+		"quota: 1 of 1 events about this repository are kept here": e.CheckRepo(1),
+	} {
+		var r *grasp.Refusal
+		if !errors.As(err, &r) || r.Text != text || r.Prefix != grasp.Restricted || r.Rule != "G01-109" || r.Unrelated {
+			t.Errorf("%v, want %s", err, text)
+		}
+	}
+	for i, err := range []error{
+		e.CheckKey(2), e.CheckThread(1), e.CheckRepo(0), q.EventsOf(alice).CheckKey(1 << 30),
+		grasp.Events{}.CheckKey(1), grasp.Events{}.CheckThread(1), grasp.Events{}.CheckRepo(1),
+	} {
+		if err != nil {
+			t.Errorf("%d: %v", i, err)
+		}
+	}
+	if q.EventsOf(alice).CheckThread(2) == nil {
+		t.Error("an override lifts the bound of a thread")
+	}
+}
+
 func TestBytes(t *testing.T) {
 	t.Parallel()
 	for n, want := range map[int64]string{

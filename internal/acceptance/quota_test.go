@@ -336,3 +336,38 @@ func TestQuotaOfSubmitters(t *testing.T) {
 		t.Errorf("%+v", q)
 	}
 }
+
+// Hardening §10: spam by way of what is related to something served ends at a bound, for everybody in
+// that thread, and nowhere else.
+func TestQuotaOfEvents(t *testing.T) {
+	t.Parallel()
+	h := housetest.Start(t, quotas(func(q *config.Quota) { q.ThreadEvents, q.KeyEvents = 3, 5 }))
+	c, alice, at := h.Dial(), housetest.NewKey(t), past()
+	h.Served(c, alice, "tool", at)
+	bob := housetest.NewKey(t)
+	thread := issue(bob, alice, "tool", "it fails")
+	c.Must(thread)
+	answer := func(k *housetest.Key, to *nostr.Event) *nostr.Event {
+		return k.Sign(1111, 0, "words", nostr.Tag{"e", to.ID})
+	}
+	last := thread
+	for range 3 {
+		last = answer(housetest.NewKey(t), last)
+		c.Must(last)
+	}
+	if ok, msg := c.Publish(answer(housetest.NewKey(t), last)); ok || msg != "restricted: quota: 3 of 3 events in this thread are kept here" {
+		t.Errorf("OK %v %q", ok, msg)
+	}
+	for i := range 4 {
+		c.Must(issue(bob, alice, "tool", fmt.Sprint("and this fails ", i)))
+	}
+	sixth := issue(bob, alice, "tool", "and everything fails")
+	if ok, msg := c.Publish(sixth); ok || msg != "restricted: quota: 5 of 5 events of this key are kept here" {
+		t.Errorf("OK %v %q", ok, msg)
+	}
+	c.Must(issue(alice, alice, "tool", "bob, please"), bob.Deletion(0, nostr.Tag{"e", thread.ID}))
+	c.Must(sixth)
+	if n := h.Metric(`gitroost_quota_refusals_total{what="event"}`); n != 2 {
+		t.Errorf("%v refusals are counted", n)
+	}
+}

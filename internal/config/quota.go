@@ -16,6 +16,10 @@ type Quota struct {
 	RepoBytes int64                  // of one repository, without what PR refs brought
 	PRBytes   int64                  // of one repository: what PR refs brought
 
+	KeyEvents    int // that one key may keep here because they connect to something served
+	ThreadEvents int // that may answer one event
+	RepoEvents   int // about one repository
+
 	SubmitterBytes int64 // of one submitter of pull requests to repositories elsewhere (G06-13)
 	SubmitterRepos int
 	SubmitterRefs  int
@@ -28,6 +32,7 @@ func (c Config) Quotas() grasp.Quotas {
 		Owner:     grasp.Quota{Bytes: q.Bytes, Repos: q.Repos, RepoBytes: q.RepoBytes, PullBytes: q.PRBytes},
 		Submitter: grasp.Quota{Bytes: q.SubmitterBytes, Repos: q.SubmitterRepos, Refs: q.SubmitterRefs},
 		Overrides: q.Overrides,
+		Events:    grasp.Events{PerKey: q.KeyEvents, PerThread: q.ThreadEvents, PerRepo: q.RepoEvents},
 	}
 }
 

@@ -52,6 +52,12 @@ type Ledger interface {
 	// Kept sums up what the announced repositories of owner hold, or owner's boxes.
 	Kept(ctx context.Context, owner grasp.PubKey, boxes bool) (Kept, error)
 
+	// Charges returns what an event counts for, in any order; nothing if it is not here.
+	Charges(ctx context.Context, id grasp.EventID) ([]Charge, error)
+
+	// Tally returns how many events, of both shelves, count for each of list.
+	Tally(ctx context.Context, list []Charge) ([]int, error)
+
 	// Walk returns up to limit repositories behind after, with what is recorded of each: first
 	// those that have a row, by identifier and owner, then the boxes that weigh anything. Behind
 	// the zero Addr are all.
@@ -74,6 +80,7 @@ type Entry struct {
 	Received time.Time   // first arrival
 	Deadline time.Time   // when a waiting event is let go; zero for served ones
 	Expires  time.Time   // NIP-40; zero if never
+	Charges  []Charge    // what it counts for; written by Commit, not read back
 	Source   string      // the address prefix it came from, for limits on what waits
 }
 

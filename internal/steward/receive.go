@@ -334,6 +334,9 @@ func (s *Steward) receivePull(ctx context.Context, e *Entry, ans Answer) (grasp.
 	if err := s.room(ans, e.Source); err != nil {
 		return 0, news{}, err
 	}
+	if err := s.charged(ctx, e); err != nil {
+		return 0, news{}, err
+	}
 	for _, a := range p.Repos {
 		if !slices.Contains(e.Subjects, a.ID) {
 			e.Subjects = append(e.Subjects, a.ID)
@@ -429,6 +432,9 @@ func (s *Steward) receiveRelated(ctx context.Context, e *Entry, ans Answer) (gra
 	if grasp.Ephemeral(ev.Kind) {
 		s.cfg.Tell(ev, e.Raw)
 		return grasp.Passed, news{}, nil
+	}
+	if err := s.charged(ctx, e); err != nil {
+		return 0, news{}, err
 	}
 	r, err := s.ledger.Commit(ctx, Change{Put: e})
 	switch {

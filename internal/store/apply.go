@@ -109,6 +109,11 @@ func (a *applier) put(r *row) error {
 	if err != nil {
 		return err
 	}
+	for i := range r.charges {
+		if err := a.exec(a.ctx, `INSERT OR IGNORE INTO charges (event, charge) VALUES (?1, ?2)`, r.seq, r.charges[i][:]); err != nil {
+			return err
+		}
+	}
 	if r.shelf == grasp.Waiting {
 		a.waiting++
 	} else if err := a.tag(r); err != nil {

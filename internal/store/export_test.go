@@ -90,7 +90,7 @@ func (s *Store) Scans(t testing.TB, f nostr.Filter) (scan string, ranges int) {
 
 // Statements are what is asked while somebody waits, by name.
 var Statements = map[string]string{
-	"kept": sqlKept, "oldest": sqlOldest, "walk": sqlWalk, "walk of boxes": sqlWalkBoxes,
+	"charges": sqlCharges, "tally": sqlTally, "kept": sqlKept, "oldest": sqlOldest, "walk": sqlWalk, "walk of boxes": sqlWalkBoxes,
 	"by id": sqlByID, "author": sqlAuthor, "raw": sqlRaw, "tagged": sqlTagged,
 	"time": scanTime, "kind": scanKind, "author scan": scanAuthor, "author and kind": scanAuthorKind, "tag": scanTag,
 	"named": sqlNamed, "addressed": sqlAddressed, "naming": sqlNaming, "tomb": coveringTomb, "view": sqlView,

@@ -52,6 +52,7 @@ type row struct {
 	subjects   []string
 	raw        []byte
 	keys       [][]byte
+	charges    []steward.Charge
 	words      search.Words
 }
 
@@ -239,7 +240,7 @@ func rowOf(e *steward.Entry) (*row, error) {
 	}
 	r := &row{
 		id: id, author: author, kind: ev.Kind, at: int64(ev.CreatedAt), shelf: e.Shelf,
-		received: nanos(e.Received), expires: seconds(e.Expires), source: e.Source,
+		charges: slices.Clone(e.Charges), received: nanos(e.Received), expires: seconds(e.Expires), source: e.Source,
 		subjects: slices.Clone(e.Subjects), raw: e.Raw, keys: tagKeys(ev),
 	}
 	r.d, r.versioned = version(ev)

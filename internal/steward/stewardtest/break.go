@@ -227,6 +227,14 @@ func (x *brokenLedger) Kept(ctx context.Context, owner grasp.PubKey, boxes bool)
 	return call(x.b, "Kept", func() (steward.Kept, error) { return x.l.Kept(ctx, owner, boxes) })
 }
 
+func (x *brokenLedger) Charges(ctx context.Context, id grasp.EventID) ([]steward.Charge, error) {
+	return call(x.b, "Charges", func() ([]steward.Charge, error) { return x.l.Charges(ctx, id) })
+}
+
+func (x *brokenLedger) Tally(ctx context.Context, list []steward.Charge) ([]int, error) {
+	return call(x.b, "Tally", func() ([]int, error) { return x.l.Tally(ctx, list) })
+}
+
 func (x *brokenLedger) Walk(ctx context.Context, after grasp.Addr, limit int) ([]steward.Weighed, error) {
 	return call(x.b, "Walk", func() ([]steward.Weighed, error) { return x.l.Walk(ctx, after, limit) })
 }

@@ -257,6 +257,12 @@ func (m *Memory) put(e steward.Entry, r *steward.Receipt) error {
 		h.Deadline = time.Time{}
 	}
 	h.Subjects = slices.Clone(e.Subjects)
+	h.Charges = nil
+	for _, c := range e.Charges {
+		if !slices.Contains(h.Charges, c) {
+			h.Charges = append(h.Charges, c)
+		}
+	}
 	h.Raw = bytes.Clone(e.Raw)
 	if d := grasp.FirstValue(e.Event, "d"); viewed(e.Event.Kind) && !slices.Contains(h.Subjects, d) {
 		h.Subjects = append(h.Subjects, d)

@@ -131,3 +131,34 @@ func (m *Memory) Weights() map[grasp.Addr]steward.Weight {
 	defer m.mu.Unlock()
 	return maps.Clone(m.weights)
 }
+
+// Charges is part of steward.Ledger.
+func (m *Memory) Charges(ctx context.Context, id grasp.EventID) ([]steward.Charge, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, fault.Wrap("memory: charges", err)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if h, ok := m.events[id]; ok {
+		return slices.Clone(h.Charges), nil
+	}
+	return nil, nil
+}
+
+// Tally is part of steward.Ledger.
+func (m *Memory) Tally(ctx context.Context, list []steward.Charge) ([]int, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, fault.Wrap("memory: tally", err)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	out := make([]int, len(list))
+	for i, c := range list {
+		for _, h := range m.events {
+			if slices.Contains(h.Charges, c) {
+				out[i]++
+			}
+		}
+	}
+	return out, nil
+}

@@ -46,6 +46,7 @@ func TestLedger(t *testing.T, open func(t *testing.T) steward.Ledger) {
 		{"Boxes/G06-06", boxes},
 		{"Weights/G01-109", weights},
 		{"ManyDeleted", manyDeleted},
+		{"Charges", charges},
 		{"Moves", moves},
 		{"Unsettled", unsettled},
 		{"Due/N-036/G01-402/G01-707", due},

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/nbd-wtf/go-nostr"
+
 	"github.com/gitroost/gitroost/grasp"
 	"github.com/gitroost/gitroost/internal/fault"
 	"github.com/gitroost/gitroost/internal/steward"
@@ -139,4 +141,51 @@ func manyDeleted(b *bench) {
 	if got := k.Oldest[0].Addr.ID; got != fmt.Sprintf("r%03d", n-1) {
 		b.Errorf("the oldest is %s", got)
 	}
+}
+
+// charges: each event counts for what it was said to, as long as it is here, whichever way it goes
+// (hardening §10).
+func charges(b *bench) {
+	name := func(c byte) steward.Charge { return steward.Charge{c, c} }
+	put := func(ev *nostr.Event, shelf grasp.Shelf, list ...steward.Charge) {
+		b.Helper()
+		e := Entry(ev, shelf)
+		e.Charges = list
+		b.commit(steward.Change{Put: e})
+	}
+	want := func(what string, counts ...int) {
+		b.Helper()
+		list := []steward.Charge{name('a'), name('b'), name('c'), name('z')}
+		got, err := b.Tally(context.Background(), list)
+		if err != nil || !slices.Equal(got, append(counts, 0)) {
+			b.Errorf("%s: %v, %v, want %v", what, got, err, counts)
+		}
+	}
+	want("nothing", 0, 0, 0)
+	first, second, third := Event(1, 1, 1, ""), Event(1, 1, 2, ""), Event(2, 1, 3, "")
+	list, newer := Event(3, 30003, 1, "old", nostr.Tag{"d", "x"}), Event(3, 30003, 2, "new", nostr.Tag{"d", "x"})
+	pull := Event(4, grasp.KindPull, 4, "")
+	put(first, grasp.Served, name('a'), name('b'))
+	put(second, grasp.Served, name('a'))
+	put(third, grasp.Served, name('a'), name('a'))
+	put(list, grasp.Served, name('b'), name('c'))
+	put(pull, grasp.Waiting, name('c'))
+	want("five", 3, 2, 2)
+	put(first, grasp.Served, name('c')) // it is here already
+	want("a duplicate", 3, 2, 2)
+	for id, n := range map[string]int{first.ID: 2, third.ID: 1, pull.ID: 1, newer.ID: 0} {
+		if got, err := b.Charges(context.Background(), grasp.EventID(id)); err != nil || len(got) != n {
+			b.Errorf("%.7s has the charges %v, %v, want %d", id, got, err, n)
+		}
+	}
+	put(newer, grasp.Served, name('a'))
+	want("replaced", 4, 1, 1)
+	b.commit(steward.Change{Release: eids(pull)})
+	want("released", 4, 1, 1)
+	b.commit(steward.Change{Drop: eids(pull, third)})
+	want("dropped", 3, 1, 0)
+	b.commit(steward.Change{Tombs: []steward.Tomb{{By: Key(1), Vanish: true, Until: 10}}})
+	want("vanished", 1, 0, 0)
+	put(pull, grasp.Served, name('c'))
+	want("back", 1, 0, 1)
 }
