@@ -300,3 +300,35 @@ func TestLongQueriesMakeRoom(t *testing.T) {
 		t.Errorf("counted %v", m)
 	}
 }
+
+// A message in the smallest of pieces costs its network more than its bytes, and is still taken
+// (hardening §10, fragments).
+func TestFragmentsAreCounted(t *testing.T) {
+	var now clock
+	h := open(t, func(c *relay.Config) {
+		networks(c)
+		c.Now, c.PrefixByteBurst, c.PrefixBytesPerSecond = now.now, 5000, 10_000_000
+	})
+	c := h.from("net")
+	small := func(size int) *client {
+		ws, _, err := (&websocket.Dialer{WriteBufferSize: size}).Dial(h.url, http.Header{"X-Net": {"other"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return h.listen(ws)
+	}
+	c.raw(`["COUNT","c",{"ids":[]}]`)
+	c.want("COUNT")
+	if n := h.relay.Hits()["address_bytes_per_second"]; n != 0 {
+		t.Errorf("one small message was slowed down %d times", n)
+	}
+	pieces := small(1)
+	for range 5 {
+		ev := note(t, 1, strings.Repeat("x", 500))
+		pieces.event(ev)
+		pieces.want("OK")
+	}
+	if h.relay.Hits()["address_bytes_per_second"] == 0 {
+		t.Error("4,000 fragments passed at full speed")
+	}
+}
