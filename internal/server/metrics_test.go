@@ -32,6 +32,8 @@ func TestMetrics(t *testing.T) {
 		"gitroost_githttp_fetches_total":                   1,
 		"gitroost_githttp_received_bytes_total":            100,
 		"gitroost_githttp_sent_bytes_total":                100,
+		"gitroost_quota_stored_bytes":                      1000,
+		`gitroost_quota_refusals_total{what="event"}`:      0,
 		"gitroost_relay_connections":                       1,
 		"gitroost_relay_events_total":                      3,
 		"gitroost_relay_events_refused_total":              1,

@@ -313,9 +313,3 @@ func (p *Push) meter(ctx context.Context, pack io.Reader) (*metered, error) {
 		return s.counted(q.Check(u, big), aPush)
 	}}, nil
 }
-
-// Kept returns what the repositories of owner hold, and what the operator grants.
-func (s *Steward) Kept(ctx context.Context, owner grasp.PubKey) (Kept, grasp.Quota, error) {
-	kept, err := s.ledger.Kept(ctx, owner, false)
-	return kept, s.cfg.Quotas.Of(owner), fault.Wrap("steward: quota", err)
-}

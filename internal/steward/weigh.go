@@ -29,6 +29,7 @@ func (s *Steward) weigh(ctx context.Context, k *known, sc scene, push *Push, c *
 			return fault.Wrap("steward: weigh "+repo.String(), err)
 		}
 		if n == was.Total() {
+			s.scales.put(repo, was, 0)
 			continue
 		}
 		is, err := s.split(ctx, repo, was, n, push, c.Moves)
