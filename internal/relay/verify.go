@@ -6,8 +6,9 @@ import (
 	"errors"
 	"slices"
 
-	"github.com/btcsuite/btcd/btcec/v2/schnorr"
 	"github.com/nbd-wtf/go-nostr"
+
+	"github.com/gitroost/gitroost/internal/bip340"
 )
 
 var (
@@ -16,7 +17,7 @@ var (
 )
 
 // Verify reports whether the id of ev is the hash of its canonical serialisation and its
-// signature signs that id (N-002). It takes about 0.2 ms of one core.
+// signature signs that id (N-002). It takes about 0.1 ms of one core.
 func Verify(ev *nostr.Event) error {
 	hash, err := checkID(ev)
 	if err != nil {
@@ -73,12 +74,7 @@ func checkSig(ev *nostr.Event, hash [32]byte) error {
 	if _, err := hex.Decode(sig[:], []byte(ev.Sig)); err != nil {
 		return errSig
 	}
-	pub, err := schnorr.ParsePubKey(key[:])
-	if err != nil {
-		return errSig
-	}
-	s, err := schnorr.ParseSignature(sig[:])
-	if err != nil || !s.Verify(hash[:], pub) {
+	if !bip340.Verify(&key, &hash, &sig) {
 		return errSig
 	}
 	return nil
