@@ -136,6 +136,10 @@ type Question struct {
 	IDs        []string // values of e, E, q that look like ids
 	Addrs      []string // values of a, A, q that look like coordinates
 	Source     string   // address prefix; "" has none that is counted
+
+	// Brief says that nothing but Related is needed if that is true: Commit finds out about the
+	// rest. Then the rest of the Answer may be left out.
+	Brief bool
 }
 
 // An Answer to a Question.

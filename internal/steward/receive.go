@@ -52,7 +52,7 @@ func (s *Steward) admit(ctx context.Context, ev *nostr.Event, raw []byte, source
 	ids, addrs := grasp.Anchors(ev)
 	ans, err := s.ledger.Lookup(ctx, Question{
 		ID: grasp.EventID(ev.ID), Author: grasp.PubKey(ev.PubKey), Created: int64(ev.CreatedAt),
-		Coordinate: grasp.CoordinateOf(ev), IDs: texts(ids), Addrs: addrs, Source: source,
+		Coordinate: grasp.CoordinateOf(ev), IDs: texts(ids), Addrs: addrs, Source: source, Brief: plain(ev.Kind),
 	})
 	if err != nil {
 		return 0, news{}, fault.Wrap("steward: receive", err)
@@ -85,6 +85,15 @@ func (s *Steward) admit(ctx context.Context, ev *nostr.Event, raw []byte, source
 		return s.receiveVanish(ctx, e)
 	}
 	return s.receiveRelated(ctx, e, ans)
+}
+
+// plain reports whether events of kind are stored if they are related, whatever else is known.
+func plain(kind int) bool {
+	switch kind {
+	case grasp.KindAnnouncement, grasp.KindState, grasp.KindPull, grasp.KindPullUpdate, grasp.KindDeletion, grasp.KindVanish:
+		return false
+	}
+	return !grasp.Ephemeral(kind)
 }
 
 func texts(ids []grasp.EventID) []string {

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/nbd-wtf/go-nostr"
 
@@ -21,6 +22,7 @@ type applier struct {
 	waiting int64 // by how much the number of waiting events changes
 	kept    int   // bytes of JSON in receipt.Removed
 	news    []happening
+	boxes   bool // placeholders in boxes came or went
 	more    bool // there is more to catch up with
 }
 
@@ -74,40 +76,37 @@ var deleted = fault.E(fault.Refused, "store: put", "this event was deleted")
 
 // put writes a new event, and says in the receipt if it did not.
 func (a *applier) put(r *row) error {
-	var one int
-	known, err := a.row(`SELECT 1 FROM events WHERE id = ?1`, []any{r.id[:]}, &one)
-	if err != nil {
-		return err
-	}
-	if known {
-		a.receipt.Duplicate = true
-		return nil
-	}
-	covered, err := a.covered(r)
-	if err != nil {
-		return err
-	}
-	if covered {
-		return deleted
-	}
-	if r.versioned {
-		if fits, err := a.makeRoom(r); err != nil || !fits {
+	r.seq = 0 // of a try before
+	// Most events are one of a kind, new, and not deleted: one statement finds out and writes them.
+	// If it did not, or there are versions, it is looked at more closely.
+	plain := !r.versioned && r.kind != grasp.KindDeletion && r.kind != grasp.KindVanish
+	if plain {
+		if err := a.putRow(sqlPutPlain, r); err != nil {
 			return err
 		}
 	}
-	subjects, err := r.subjectsColumn()
-	if err != nil {
-		return err
-	}
-	// Room was made for it. Should two versions ever want to be served, the unique index of
-	// served versions undoes the whole change (N-009).
-	r.seq, err = a.insert(a.ctx, `INSERT INTO events
-		(id, pubkey, kind, created_at, d, shelf, received, deadline, expires, source, subjects, raw)
-		VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)`,
-		r.id[:], r.author[:], r.kind, r.at, r.dColumn(), r.shelf, r.received, r.deadline, r.expires,
-		r.source, subjects, r.raw)
-	if err != nil {
-		return err
+	if r.seq == 0 {
+		known, covered, err := a.before(r)
+		if err != nil {
+			return err
+		}
+		if known {
+			a.receipt.Duplicate = true
+			return nil
+		}
+		if covered {
+			return deleted
+		}
+		if r.versioned {
+			if fits, err := a.makeRoom(r); err != nil || !fits {
+				return err
+			}
+		}
+		// Room was made for it. Should two versions ever want to be served, the unique index of
+		// served versions undoes the whole change (N-009).
+		if err := a.putRow(sqlPut, r); err != nil {
+			return err
+		}
 	}
 	for i := range r.charges {
 		if err := a.exec(a.ctx, `INSERT OR IGNORE INTO charges (event, charge) VALUES (?1, ?2)`, r.seq, r.charges[i][:]); err != nil {
@@ -122,22 +121,44 @@ func (a *applier) put(r *row) error {
 	return a.subject(r)
 }
 
-// covered reports whether a tombstone says that r must not come back (N-033, N-035).
-func (a *applier) covered(r *row) (bool, error) {
+const (
+	sqlPut = `INSERT INTO events (pubkey, created_at, id, d, kind, shelf, received, deadline, expires, source, subjects, raw)
+		VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)`
+	// Its first four parameters are those of coveringTomb: d is NULL, and so is the coordinate.
+	sqlPutPlain = `INSERT INTO events (pubkey, created_at, id, d, kind, shelf, received, deadline, expires, source, subjects, raw)
+		SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12 WHERE NOT ` + coveringTomb + ` ON CONFLICT (id) DO NOTHING`
+)
+
+// putRow sets r.seq, unless the statement did not write r.
+func (a *applier) putRow(text string, r *row) error {
+	subjects, err := r.subjectsColumn()
+	if err != nil {
+		return err
+	}
+	r.seq, err = a.insert(a.ctx, text, r.author[:], r.at, r.id[:], r.dColumn(), r.kind, r.shelf,
+		r.received, r.deadline, r.expires, r.source, subjects, r.raw)
+	return err
+}
+
+// before reports whether the id of r is known, and whether a tombstone says that r must not come
+// back (N-033, N-035).
+func (a *applier) before(r *row) (known, covered bool, err error) {
 	args := tombArgs(r.author, r.id, coordinate(r.kind, r.author, r.d, r.versioned), r.at)
 	if r.kind == grasp.KindDeletion || r.kind == grasp.KindVanish {
 		args[2], args[3] = nil, nil // only a request to vanish removes these (N-032)
 	}
-	var one int
-	return a.row(coveringTomb, args, &one)
+	_, err = a.row(sqlBefore, append(args, r.id[:]), &known, &covered)
+	return known, covered, err
 }
 
-// coveringTomb finds a tomb that covers an event; its arguments are made by tombArgs.
-const coveringTomb = `
-	SELECT 1 FROM tombs WHERE author = ?1 AND what = 3 AND name = x'00' AND until >= ?2
-	UNION ALL SELECT 1 FROM tombs WHERE author = ?1 AND what = 1 AND name = ?3
-	UNION ALL SELECT 1 FROM tombs WHERE author = ?1 AND what = 2 AND name = ?4 AND until >= ?2
-	LIMIT 1`
+const (
+	// coveringTomb is true if a tomb covers an event; its arguments are made by tombArgs.
+	coveringTomb = `(EXISTS (SELECT 1 FROM tombs WHERE author = ?1 AND what = 3 AND name = x'00' AND until >= ?2)
+		OR EXISTS (SELECT 1 FROM tombs WHERE author = ?1 AND what = 1 AND name = ?3)
+		OR EXISTS (SELECT 1 FROM tombs WHERE author = ?1 AND what = 2 AND name = ?4 AND until >= ?2))`
+
+	sqlBefore = `SELECT EXISTS (SELECT 1 FROM events WHERE id = ?5), ` + coveringTomb
+)
 
 func tombArgs(author, id id32, coordinate string, at int64) []any {
 	args := []any{author[:], at, id[:], nil}
@@ -253,14 +274,32 @@ func (a *applier) tag(r *row) error {
 	if err := a.index(r); err != nil {
 		return err
 	}
-	for _, key := range r.keys {
-		if err := a.exec(a.ctx, `INSERT OR IGNORE INTO tags (key, created_at, id, event, kind, expires)
-			VALUES (?1, ?2, ?3, ?4, ?5, ?6)`, key, r.at, r.id[:], r.seq, r.kind, r.expires); err != nil {
+	args := []any{r.at, r.id[:], r.seq, r.kind, r.expires}
+	for keys := range slices.Chunk(r.keys, maxTagRows) {
+		args = args[:5]
+		for _, key := range keys {
+			args = append(args, key)
+		}
+		if err := a.exec(a.ctx, insertTags[len(keys)], args...); err != nil {
 			return err
 		}
 	}
 	return nil
 }
+
+// maxTagRows is how many tags one statement adds at most.
+const maxTagRows = 16
+
+// insertTags are the statements that add so many tags of one event.
+var insertTags = func() (out [maxTagRows + 1]string) {
+	text := `INSERT OR IGNORE INTO tags (key, created_at, id, event, kind, expires) VALUES `
+	for n := 1; n <= maxTagRows; n++ {
+		text += fmt.Sprintf("(?%d, ?1, ?2, ?3, ?4, ?5)", 5+n)
+		out[n] = text
+		text += ", "
+	}
+	return out
+}()
 
 // subject makes the event part of the View of its identifiers.
 func (a *applier) subject(r *row) error {
@@ -325,6 +364,7 @@ func (a *applier) remove(r *row) error {
 			return err
 		}
 		r.keys, r.kind = tagKeys(ev), ev.Kind
+		r.d, r.versioned = version(ev)
 		if r.author, err = need32("author", ev.PubKey); err != nil {
 			return err
 		}

@@ -28,6 +28,9 @@ const (
 // identifier, or, at most 64, of one event.
 func (s *Store) Placeholders(ctx context.Context, of steward.Orphan) ([]steward.Orphan, error) {
 	const op = "store: placeholders"
+	if !s.boxed.Load() {
+		return nil, nil // nearly always, and this is asked for every event
+	}
 	text, args := sqlBoxesOf, []any{of.Repo.ID}
 	switch {
 	case of.Event != "":
@@ -81,6 +84,7 @@ func (r *reader) boxRefs(ctx context.Context, box grasp.Addr, owner id32, refs g
 
 // boxOrphan writes a placeholder, or removes it.
 func (a *applier) boxOrphan(o orphanRow) error {
+	a.boxes = true
 	if o.deadline == nil {
 		return a.exec(a.ctx, `DELETE FROM box_orphans WHERE identifier = ?1 AND owner = ?2 AND event = ?3`, o.id, o.owner[:], o.event[:])
 	}
@@ -95,4 +99,15 @@ func (a *applier) boxRef(m move, r refMove) error {
 	}
 	return a.exec(a.ctx, `INSERT INTO box_refs (identifier, owner, event, oid) VALUES (?1, ?2, ?3, ?4)
 		ON CONFLICT DO UPDATE SET oid = excluded.oid`, m.id, m.owner[:], r.event[:], r.new)
+}
+
+// countBoxes looks whether there are placeholders.
+func (s *Store) countBoxes() error {
+	var some bool
+	_, err := s.writer.row(`SELECT EXISTS (SELECT 1 FROM box_orphans)`, nil, &some)
+	if err != nil {
+		some = true
+	}
+	s.boxed.Store(some)
+	return err
 }

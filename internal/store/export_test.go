@@ -93,7 +93,7 @@ var Statements = map[string]string{
 	"charges": sqlCharges, "tally": sqlTally, "kept": sqlKept, "oldest": sqlOldest, "walk": sqlWalk, "walk of boxes": sqlWalkBoxes,
 	"by id": sqlByID, "author": sqlAuthor, "raw": sqlRaw, "tagged": sqlTagged,
 	"time": scanTime, "kind": scanKind, "author scan": scanAuthor, "author and kind": scanAuthorKind, "tag": scanTag,
-	"named": sqlNamed, "addressed": sqlAddressed, "naming": sqlNaming, "tomb": coveringTomb, "view": sqlView,
+	"named": sqlNamed, "addressed": sqlAddressed, "naming": sqlNaming, "before": sqlBefore, "about": sqlAbout, "newer": sqlNewer, "recalled": sqlRecall, "id": scanID, "view": sqlView,
 	"orphans": sqlOrphans, "box": sqlBoxOrphans, "boxes of a pull request": sqlBoxesOfPull, "boxes that are due": sqlBoxesDue,
 	"due boxes": sqlDueBoxes, "refs of a box": sqlBoxRefs, "lost": sqlLost, "boxes of an identifier": sqlBoxesOf,
 }

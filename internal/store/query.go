@@ -38,8 +38,10 @@ func (s *Store) Query(ctx context.Context, f nostr.Filter, each func(id grasp.Ev
 	}
 	now := s.cfg.Now().Unix()
 	found, ok, short := s.recall.answer(q, limit, now)
-	if ok && s.isClosed() {
-		return fault.Wrap(op, errClosed)
+	if ok {
+		if err := s.open(ctx, op); err != nil {
+			return err
+		}
 	}
 	if !ok {
 		err = s.read(ctx, op, func(ctx context.Context, r *reader) error {

@@ -202,9 +202,14 @@ func (s *Store) SettledRefs(ctx context.Context, repo grasp.Addr) (grasp.Refs, e
 
 // Lookup answers what the admission of one event depends on. With an empty Source nothing is
 // counted by source: no such limit applies then.
+// A Brief question is answered from memory where that will do.
 func (s *Store) Lookup(ctx context.Context, q steward.Question) (steward.Answer, error) {
 	var a steward.Answer
-	err := s.read(ctx, "store: lookup", func(ctx context.Context, r *reader) error {
+	if q.Brief && s.recall.anchors(q, s.cfg.Now().Unix()) {
+		a.Related = true
+		return a, s.open(ctx, "store: lookup")
+	}
+	err := s.lend(ctx, "store: lookup", func(ctx context.Context, r *reader) error {
 		id, err := need32("event", q.ID)
 		if err != nil {
 			return err
@@ -213,36 +218,26 @@ func (s *Store) Lookup(ctx context.Context, q steward.Question) (steward.Answer,
 		if err != nil {
 			return err
 		}
-		if _, err := r.row(`SELECT shelf FROM events WHERE id = ?1`, []any{id[:]}, &a.Known); err != nil {
-			return err
-		}
-		var one int
-		if a.Deleted, err = r.row(coveringTomb, tombArgs(author, id, q.Coordinate, q.Created), &one); err != nil {
+		args := append(tombArgs(author, id, q.Coordinate, q.Created), id[:], q.Source)
+		if _, err := r.row(sqlAbout, args, &a.Known, &a.Deleted, &a.WaitingByAuthor, &a.WaitingBySource); err != nil {
 			return err
 		}
 		if kind, key, d, ok := parseCoordinate(q.Coordinate); ok {
-			a.Newer, err = r.row(`SELECT 1 FROM events
-				WHERE kind = ?1 AND pubkey = ?2 AND d = ?3 AND shelf = 2 AND d IS NOT NULL
-				AND (created_at > ?4 OR created_at = ?4 AND id < ?5)`, []any{kind, key[:], d, q.Created, id[:]}, &one)
+			var one int
+			a.Newer, err = r.row(sqlNewer, []any{kind, key[:], d, q.Created, id[:]}, &one)
 			if err != nil {
 				return err
 			}
 		}
-		if a.Related, err = r.related(ctx, q, id, s.cfg.Now().Unix()); err != nil {
-			return err
-		}
-		if _, err := r.row(`SELECT count(*) FROM events INDEXED BY events_waiting
-			WHERE pubkey = ?1 AND shelf = 1`, []any{author[:]}, &a.WaitingByAuthor); err != nil {
-			return err
-		}
-		if q.Source != "" {
-			if _, err := r.row(`SELECT count(*) FROM events INDEXED BY events_source
-				WHERE source = ?1 AND shelf = 1`, []any{q.Source}, &a.WaitingBySource); err != nil {
-				return err
-			}
+		if q.Source == "" {
+			a.WaitingBySource = 0
 		}
 		a.WaitingInAll = int(s.waiting.Load())
-		return nil
+		now := s.cfg.Now().Unix()
+		if a.Related = s.recall.anchors(q, now); !a.Related {
+			a.Related, err = r.related(ctx, s.recall, q, id, now)
+		}
+		return err
 	})
 	if err != nil {
 		return steward.Answer{}, err
@@ -250,8 +245,17 @@ func (s *Store) Lookup(ctx context.Context, q steward.Question) (steward.Answer,
 	return a, nil
 }
 
+const (
+	sqlAbout = `SELECT ifnull((SELECT shelf FROM events WHERE id = ?5), 0), ` + coveringTomb + `,
+		(SELECT count(*) FROM events INDEXED BY events_waiting WHERE pubkey = ?1 AND shelf = 1),
+		(SELECT count(*) FROM events INDEXED BY events_source WHERE source = ?6 AND shelf = 1)`
+	sqlNewer = `SELECT 1 FROM events
+		WHERE kind = ?1 AND pubkey = ?2 AND d = ?3 AND shelf = 2 AND d IS NOT NULL
+		AND (created_at > ?4 OR created_at = ?4 AND id < ?5)`
+)
+
 // related reports whether a served event connects to the one that q asks about (G01-801).
-func (r *reader) related(ctx context.Context, q steward.Question, id id32, now int64) (bool, error) {
+func (r *reader) related(ctx context.Context, m *recall, q steward.Question, id id32, now int64) (bool, error) {
 	var one int
 	// (b) an event that is named by id
 	if len(q.IDs) > 0 {
@@ -275,7 +279,12 @@ func (r *reader) related(ctx context.Context, q steward.Question, id id32, now i
 		if !ok {
 			continue
 		}
-		if ok, err := r.row(sqlAddressed, []any{kind, author[:], d, now}, &one); ok || err != nil {
+		before := m.departures()
+		var expires *int64
+		if ok, err := r.row(sqlAddressed, []any{kind, author[:], d, now}, &expires); ok || err != nil {
+			if ok {
+				m.anchored(v, expires, before)
+			}
 			return ok, err
 		}
 		if err := ctx.Err(); err != nil {
@@ -300,7 +309,7 @@ func (r *reader) related(ctx context.Context, q steward.Question, id id32, now i
 const (
 	sqlNamed = `SELECT 1 FROM json_each(?1) j CROSS JOIN events e ON e.id = unhex(j.value)
 		WHERE e.shelf = 2 AND (e.expires IS NULL OR e.expires > ?2) LIMIT 1`
-	sqlAddressed = `SELECT 1 FROM events
+	sqlAddressed = `SELECT expires FROM events
 		WHERE kind = ?1 AND pubkey = ?2 AND d = ?3 AND shelf = 2 AND d IS NOT NULL AND (expires IS NULL OR expires > ?4)`
 	sqlNaming = `SELECT 1 FROM tags WHERE key = ?1 AND (expires IS NULL OR expires > ?2) LIMIT 1`
 )

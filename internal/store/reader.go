@@ -13,8 +13,13 @@ type reader struct{ prepared }
 // before read was called is in it (N-007). The reader is given back as soon as f returns; f must
 // return soon after its context has ended.
 func (s *Store) read(ctx context.Context, op string, f func(ctx context.Context, r *reader) error) error {
-	if s.life.Err() != nil || s.isClosed() {
-		return fault.Wrap(op, errClosed)
+	return s.lend(ctx, op, func(ctx context.Context, r *reader) error { return r.snapshot(ctx, f) })
+}
+
+// lend is read without a snapshot: each statement sees what is committed when it begins.
+func (s *Store) lend(ctx context.Context, op string, f func(ctx context.Context, r *reader) error) error {
+	if err := s.open(ctx, op); err != nil {
+		return err
 	}
 	var r *reader
 	select {
@@ -30,7 +35,10 @@ func (s *Store) read(ctx context.Context, op string, f func(ctx context.Context,
 	defer cancel()
 	defer context.AfterFunc(s.life, cancel)()
 
-	err := r.snapshot(either, s, f)
+	err := r.connect(either, s)
+	if err == nil {
+		err = f(either, r)
+	}
 	switch {
 	case err == nil:
 		return nil
@@ -42,24 +50,38 @@ func (s *Store) read(ctx context.Context, op string, f func(ctx context.Context,
 	return told(op, err)
 }
 
+// open returns why nothing can be read, if so.
+func (s *Store) open(ctx context.Context, op string) error {
+	if s.life.Err() != nil || s.isClosed() {
+		return fault.Wrap(op, errClosed)
+	}
+	return fault.Wrap(op, ctx.Err())
+}
+
 func (s *Store) isClosed() bool {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	return s.closed
 }
 
-func (r *reader) snapshot(ctx context.Context, s *Store, f func(ctx context.Context, r *reader) error) (err error) {
-	if r.conn == nil {
-		if r.conn, err = s.db.Conn(ctx); err != nil {
-			r.conn = nil
-			return err
-		}
-		// Belt and braces: nothing here writes, and nothing here could.
-		if _, err := r.conn.ExecContext(ctx, "PRAGMA query_only = ON"); err != nil {
-			r.close()
-			return err
-		}
+// connect makes the connection, if there is none.
+func (r *reader) connect(ctx context.Context, s *Store) (err error) {
+	if r.conn != nil {
+		return nil
 	}
+	if r.conn, err = s.db.Conn(ctx); err != nil {
+		r.conn = nil
+		return err
+	}
+	// Belt and braces: nothing here writes, and nothing here could.
+	if _, err := r.conn.ExecContext(ctx, "PRAGMA query_only = ON"); err != nil {
+		r.close()
+		return err
+	}
+	return nil
+}
+
+func (r *reader) snapshot(ctx context.Context, f func(ctx context.Context, r *reader) error) (err error) {
 	// The snapshot must be given back whatever ctx says.
 	always := context.WithoutCancel(ctx)
 	if err := r.exec(always, "BEGIN"); err != nil {

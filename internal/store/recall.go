@@ -9,6 +9,7 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 
 	"github.com/gitroost/gitroost/grasp"
+	"github.com/gitroost/gitroost/internal/steward"
 )
 
 // A recall keeps in memory the ranges of indexes that were asked for lately, with the events in
@@ -30,7 +31,15 @@ type recall struct {
 	ranges map[rangeKey]*keptRange
 	events map[id32]*kept // by id, those in any range
 	bytes  int
+
+	// served holds coordinates of which a version is served, with when that expires: what nearly
+	// every event is related by (G01-801). left counts the versions that went.
+	served map[string]*int64
+	left   int
 }
+
+// maxServed bounds served; beyond it everything is forgotten.
+const maxServed = 8192
 
 // The ways to find an event, each an index.
 const (
@@ -100,7 +109,7 @@ func (k *kept) has(set tagSet) bool {
 }
 
 func newRecall(most int) *recall {
-	return &recall{most: most, ranges: make(map[rangeKey]*keptRange), events: make(map[id32]*kept)}
+	return &recall{most: most, ranges: make(map[rangeKey]*keptRange), events: make(map[id32]*kept), served: make(map[string]*int64)}
 }
 
 // A happening is what one row of a transaction means for what is remembered.
@@ -118,6 +127,9 @@ func (m *recall) learn(list []happening) {
 	defer m.mu.Unlock()
 	for _, h := range list {
 		r := h.row
+		if r.versioned {
+			m.anchor(coordinate(r.kind, r.author, r.d, true), h)
+		}
 		var k *kept // made if a range wants it
 		touch := func(key rangeKey) {
 			rg := m.ranges[key]
@@ -152,6 +164,8 @@ func (m *recall) forget() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	clear(m.events)
+	clear(m.served)
+	m.left++
 	m.bytes = 0
 	for key, rg := range m.ranges {
 		if rg.dirty = true; rg.filling {
@@ -334,6 +348,62 @@ func (m *recall) settle(keys []rangeKey, mine, done []*keptRange) {
 		m.ranges[keys[i]] = done[i]
 	}
 	m.shrink()
+}
+
+// anchor notes that a version of a coordinate came or went.
+func (m *recall) anchor(coordinate string, h happening) {
+	if h.gone {
+		m.left++
+		delete(m.served, coordinate)
+		return
+	}
+	expires, _ := h.row.expires.(int64)
+	m.serve(coordinate, &expires)
+}
+
+func (m *recall) serve(coordinate string, expires *int64) {
+	if len(m.served) >= maxServed {
+		clear(m.served)
+	}
+	if expires != nil && *expires == 0 {
+		expires = nil
+	}
+	m.served[coordinate] = expires
+}
+
+// departures returns a number that changes whenever a version goes.
+func (m *recall) departures() int {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return m.left
+}
+
+// anchored notes what the database said after departures returned before.
+func (m *recall) anchored(coordinate string, expires *int64, before int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.left == before {
+		m.serve(coordinate, expires)
+	}
+}
+
+// anchors reports whether it is known here that a served event is named by q (G01-801).
+func (m *recall) anchors(q steward.Question, now int64) bool {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	for _, c := range q.Addrs {
+		if expires, ok := m.served[c]; ok && (expires == nil || *expires > now) {
+			return true
+		}
+	}
+	for _, v := range q.IDs {
+		if id, ok := parse32(v); ok {
+			if k := m.events[id]; k != nil && (k.expires == nil || *k.expires > now) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // known returns the entry of an event that some range has.

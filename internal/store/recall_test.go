@@ -226,3 +226,52 @@ func TestRecallIsBounded(t *testing.T) {
 		}
 	}
 }
+
+// TestBriefLookup: what is asked in brief is related while its anchor is served, and not a moment
+// longer (G01-801, N-033).
+func TestBriefLookup(t *testing.T) {
+	s := with(t, 0)
+	ctx := context.Background()
+	repo := storetest.Announcement(1, "demo", 10)
+	coordinate := grasp.CoordinateOf(repo)
+	comment := storetest.Event(2, 1111, 10, "", nostr.Tag{"a", coordinate})
+	ask := func(brief bool) steward.Answer {
+		t.Helper()
+		a, err := s.Lookup(ctx, steward.Question{
+			ID: grasp.EventID(comment.ID), Author: grasp.PubKey(comment.PubKey), Created: 10, Addrs: []string{coordinate}, Brief: brief,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return a
+	}
+	commit := func(c steward.Change) {
+		t.Helper()
+		if _, err := s.Commit(ctx, c); err != nil {
+			t.Fatal(err)
+		}
+	}
+	check := func(when string, want bool) {
+		t.Helper()
+		for range 2 { // the second time from memory
+			for _, brief := range []bool{true, false} {
+				if got := ask(brief).Related; got != want {
+					t.Errorf("%s: related is %v in brief %v, want %v", when, got, brief, want)
+				}
+			}
+		}
+	}
+	check("before", false)
+	commit(steward.Change{Put: storetest.Entry(repo, grasp.Waiting)})
+	check("while it waits", false)
+	commit(steward.Change{Release: []grasp.EventID{grasp.EventID(repo.ID)}})
+	check("served", true)
+	commit(steward.Change{Put: storetest.Entry(storetest.Announcement(1, "demo", 11), grasp.Served)})
+	check("replaced", true)
+	commit(steward.Change{Tombs: []steward.Tomb{{By: storetest.Key(1), Coordinate: coordinate, Until: 11}}})
+	check("deleted", false)
+	commit(steward.Change{Put: storetest.Entry(comment, grasp.Served)})
+	if a := ask(true); a.Known != grasp.Served {
+		t.Errorf("a brief question that memory cannot answer: %+v", a)
+	}
+}

@@ -43,7 +43,8 @@ func (p *prepared) exec(ctx context.Context, text string, args ...any) error {
 	return err
 }
 
-// insert is exec for a statement that adds one row, whose number it returns.
+// insert is exec for a statement that adds one row, whose number it returns, or none: then it
+// returns 0.
 func (p *prepared) insert(ctx context.Context, text string, args ...any) (seq int64, err error) {
 	st, err := p.stmt(text)
 	if err != nil {
@@ -51,6 +52,9 @@ func (p *prepared) insert(ctx context.Context, text string, args ...any) (seq in
 	}
 	res, err := st.ExecContext(ctx, args...)
 	if err != nil {
+		return 0, err
+	}
+	if n, err := res.RowsAffected(); n == 0 || err != nil {
 		return 0, err
 	}
 	return res.LastInsertId()

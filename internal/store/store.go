@@ -56,7 +56,8 @@ type Config struct {
 	// the number of processors, at least 4. Each reader holds up to CacheKiB of memory.
 	Readers int
 
-	// CacheKiB is the page cache of each connection in KiB. 0 means 4096.
+	// CacheKiB is the page cache of each connection in KiB; the writer's is 8 times as large. 0
+	// means 4096.
 	CacheKiB int
 
 	// Recall is how many bytes of memory hold what is asked for often, about. 0 means 64 MiB;
@@ -111,6 +112,7 @@ type Store struct {
 
 	recall  *recall
 	waiting atomic.Int64 // how many events wait; changed by the writer alone
+	boxed   atomic.Bool  // there may be placeholders in boxes; changed by the writer alone
 
 	// mu guards closed, and the queue against being closed while somebody sends. It is held
 	// for reading while a change waits for room in the queue.
@@ -177,6 +179,9 @@ func dsn(abs string, cacheKiB int) string {
 		"temp_store(MEMORY)",
 		fmt.Sprintf("cache_size(%d)", -cacheKiB),
 		"journal_size_limit(67108864)",
+		// 32 MiB of log before it is folded into the file: a page that many transactions changed is
+		// written there once.
+		"wal_autocheckpoint(8192)",
 	}, "_defensive": {"1"}, "_dqs": {"0"}}
 	u := url.URL{Scheme: "file", Path: abs, RawQuery: q.Encode()}
 	return u.String()
@@ -200,11 +205,21 @@ func (s *Store) start(ctx context.Context, path string) error {
 		return err
 	}
 	s.waiting.Store(n)
+	if err := s.countBoxes(); err != nil {
+		return err
+	}
+	// What is written touches many pages: it is worth more memory than what one reader looks at.
+	if _, err := conn.ExecContext(ctx, fmt.Sprintf("PRAGMA cache_size = %d", -writerShare*s.cfg.CacheKiB)); err != nil {
+		return err
+	}
 	for range s.cfg.Readers {
 		s.pool <- &reader{} // connects when it is first needed
 	}
 	return nil
 }
+
+// writerShare is how much larger the page cache of the writer is than that of a reader.
+const writerShare = 8
 
 func syncDir(path string) error {
 	d, err := os.Open(path)

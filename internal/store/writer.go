@@ -18,6 +18,7 @@ type request struct {
 	done    chan struct{}
 	waiting int64       // by how much the number of waiting events changes
 	news    []happening // what it means for what is remembered
+	boxes   bool        // placeholders in boxes came or went
 	more    bool        // of a plan that catches up: it was not the last
 }
 
@@ -118,9 +119,16 @@ func (s *Store) writeBatch(batch []*request) {
 	}
 	err := s.writer.transaction(batch)
 	if err == nil {
+		boxes := false
 		for _, req := range batch {
 			if req.err == nil {
 				s.recall.learn(req.news)
+				boxes = boxes || req.boxes
+			}
+		}
+		if boxes {
+			if err := s.countBoxes(); err != nil {
+				s.cfg.Log.Warn("store: cannot count what waits in boxes", "err", err)
 			}
 		}
 		return
@@ -172,7 +180,7 @@ func (w *writer) transaction(batch []*request) (err error) {
 			}
 			return err
 		}
-		req.receipt, req.waiting, req.news, req.more = a.receipt, a.waiting, a.news, a.more
+		req.receipt, req.waiting, req.news, req.boxes, req.more = a.receipt, a.waiting, a.news, a.boxes, a.more
 	}
 	err = w.exec(ctx, "COMMIT")
 	return err
