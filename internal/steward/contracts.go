@@ -8,6 +8,7 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 
 	"github.com/gitroost/gitroost/grasp"
+	"github.com/gitroost/gitroost/internal/jobs"
 )
 
 // A Ledger remembers events, repositories and settled refs. Everything that Commit reported as
@@ -184,6 +185,9 @@ type Change struct {
 
 	// Moves are recorded in the journal of moves, and applied to the settled refs.
 	Moves []Moved
+
+	// Jobs are what these moves ask for. They are queued by the rules of jobs.Queue.
+	Jobs []jobs.Job
 
 	// Unsettled and Settled mark and clear an identifier as in need of a settlement.
 	Unsettled, Settled string

@@ -416,10 +416,17 @@ func (a *applier) rest(p *plan) error {
 			return err
 		}
 	}
+	var moved map[movedRef]int64 // which row of the journal a job was made with
+	if len(p.jobs) > 0 {
+		moved = map[movedRef]int64{}
+	}
 	for _, m := range p.moves {
-		if err := a.move(m); err != nil {
+		if err := a.move(m, moved); err != nil {
 			return err
 		}
+	}
+	if err := a.jobs(p.jobs, moved); err != nil {
+		return err
 	}
 	if p.unsettled != "" {
 		if err := a.exec(a.ctx, `INSERT OR IGNORE INTO unsettled (identifier) VALUES (?1)`, p.unsettled); err != nil {
@@ -434,15 +441,19 @@ func (a *applier) rest(p *plan) error {
 	return nil
 }
 
-// move writes what the refs of one repository did into the journal and into the settled refs.
-func (a *applier) move(m move) error {
+// move writes what the refs of one repository did into the journal and into the settled refs. Unless
+// moved is nil it notes the rows of the journal.
+func (a *applier) move(m move, moved map[movedRef]int64) error {
 	at := clampNanos(a.cfg.Now())
 	for _, r := range m.refs {
-		if err := a.exec(a.ctx, `INSERT INTO moves (at, identifier, owner, box, name, old, new, cause, push)
-			VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)`, at, m.id, m.owner[:], m.box, r.name, r.old, r.new, m.cause, m.push); err != nil {
+		seq, err := a.insert(a.ctx, `INSERT INTO moves (at, identifier, owner, box, name, old, new, cause, push)
+			VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)`, at, m.id, m.owner[:], m.box, r.name, r.old, r.new, m.cause, m.push)
+		if err != nil {
 			return err
 		}
-		var err error
+		if moved != nil {
+			moved[movedRef{m.box, m.owner, m.id, r.name}] = seq
+		}
 		if m.box {
 			err = a.boxRef(m, r)
 		} else if r.new == nil {

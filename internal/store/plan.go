@@ -27,6 +27,7 @@ type plan struct {
 	weighed []weightRow
 	orphans []orphanRow
 	moves   []move
+	jobs    []jobRow
 
 	unsettled, settled string
 
@@ -198,7 +199,8 @@ func prepare(c steward.Change) (*plan, error) {
 		}
 		p.moves = append(p.moves, out)
 	}
-	return p, nil
+	p.jobs, err = jobRows(c.Jobs)
+	return p, err
 }
 
 func idList(ids []grasp.EventID) ([]id32, error) {

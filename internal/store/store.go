@@ -31,6 +31,7 @@ import (
 	_ "modernc.org/sqlite" // the driver named "sqlite"
 
 	"github.com/gitroost/gitroost/internal/fault"
+	"github.com/gitroost/gitroost/internal/jobs"
 	"github.com/gitroost/gitroost/internal/steward"
 )
 
@@ -70,6 +71,9 @@ type Config struct {
 
 	// Batch is how many changes are written in one transaction at most. 0 means 256.
 	Batch int
+
+	// Jobs bound how many jobs wait.
+	Jobs jobs.Bounds
 }
 
 func (c *Config) setDefaults() error {
@@ -109,6 +113,8 @@ type Store struct {
 
 	caughtUp chan struct{} // closed when no older event is unsearched, or it was given up
 	writer   writer        // of the writer's goroutine alone
+
+	jobsChanged chan struct{} // see Jobs.Changed
 
 	recall  *recall
 	waiting atomic.Int64 // how many events wait; changed by the writer alone
@@ -155,6 +161,8 @@ func Open(ctx context.Context, path string, cfg Config) (*Store, error) {
 		queue: make(chan *request, cfg.Queue),
 
 		caughtUp: make(chan struct{}),
+
+		jobsChanged: make(chan struct{}, 1),
 	}
 	s.life, s.end = context.WithCancel(context.Background())
 	if err := s.start(ctx, abs); err != nil {

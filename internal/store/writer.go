@@ -53,6 +53,9 @@ func (s *Store) Commit(ctx context.Context, c steward.Change) (steward.Receipt, 
 		}
 		<-req.done
 	}
+	if req.err == nil && len(c.Jobs) > 0 {
+		s.signalJobs()
+	}
 	return req.receipt, req.err
 }
 

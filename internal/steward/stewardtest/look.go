@@ -18,6 +18,11 @@ func check(c steward.Change) error {
 	hex := func(values ...string) bool {
 		return !slices.ContainsFunc(values, func(v string) bool { return !grasp.IsHex(v, 64) })
 	}
+	for i := range c.Jobs {
+		if err := c.Jobs[i].Check(); err != nil {
+			return err
+		}
+	}
 	if e := c.Put; e != nil {
 		if e.Event == nil || e.Shelf != grasp.Waiting && e.Shelf != grasp.Served {
 			return bad("an event for no shelf")

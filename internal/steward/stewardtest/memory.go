@@ -10,6 +10,8 @@ import (
 
 	"github.com/gitroost/gitroost/grasp"
 	"github.com/gitroost/gitroost/internal/fault"
+	"github.com/gitroost/gitroost/internal/jobs"
+	"github.com/gitroost/gitroost/internal/jobs/jobstest"
 	"github.com/gitroost/gitroost/internal/steward"
 )
 
@@ -31,6 +33,7 @@ type Memory struct {
 	unsettled map[string]struct{}
 	rules     []grasp.Rule
 	ruled     int // the number of the last rule
+	queue     *jobstest.Memory
 }
 
 type held struct {
@@ -55,8 +58,12 @@ func NewMemory(now func() time.Time) *Memory {
 		refs:      make(map[grasp.Addr]grasp.Refs),
 		weights:   make(map[grasp.Addr]steward.Weight),
 		unsettled: make(map[string]struct{}),
+		queue:     jobstest.NewMemory(jobs.Bounds{}),
 	}
 }
+
+// Jobs returns the queue of jobs.
+func (m *Memory) Jobs() *jobstest.Memory { return m.queue }
 
 // longestWait is how long after its first arrival an event may wait at most (G01-312).
 const longestWait = 24 * time.Hour
@@ -238,7 +245,8 @@ func (m *Memory) Commit(ctx context.Context, c steward.Change) (steward.Receipt,
 		m.bury(t, c.Put, &r)
 	}
 	m.rest(c)
-	return r, nil
+	err := m.queue.Enqueue(context.WithoutCancel(ctx), c.Jobs) // which were checked
+	return r, err
 }
 
 func (m *Memory) put(e steward.Entry, r *steward.Receipt) error {
