@@ -379,9 +379,9 @@ func different(rounds [2]int, clients int) scenario {
 }
 
 // clones has git itself clone, work tree and all.
-func clones(name, repo string, rounds [2]int) scenario {
+func clones(name, repo string, rounds [2]int, peers []string) scenario {
 	return scenario{
-		name: name, what: "git clone of " + repo + ", by stock git", peers: packers, rounds: rounds,
+		name: name, what: "git clone of " + repo + ", by stock git", peers: peers, rounds: rounds,
 		run: func(b *bench, p *peer, _ int) (sample, error) {
 			from := ""
 			if p.name == local {
@@ -475,7 +475,8 @@ func packScenarios() []scenario {
 		rawShallow.first(some), rawShallow.again(some, 1, 1),
 		rawFetch.first(often), rawFetch.again(often, 1, 2),
 		rawBlobless.first(some), rawBlobless.again(some, 1, 1),
-		clones("clone-small", "small", some), clones("clone-medium", "medium", few), clones("clone-large", "large", [2]int{0, 2}),
+		clones("clone-small", "small", some, packers), clones("clone-medium", "medium", few, packers),
+		clones("clone-large", "large", [2]int{0, 2}, []string{ours, goCGI, daemon, local}), // half a minute each
 		slowReaders(),
 	}
 }

@@ -66,7 +66,7 @@ type shape struct {
 var shapes = []shape{
 	{name: "small", bytes: 3 << 20, commits: 200, heads: 10},
 	{name: "medium", bytes: 1 << 40, commits: 4000},
-	{name: "large", bytes: 1 << 40, commits: 6000, made: 560 << 20},
+	{name: "large", bytes: 1 << 40, commits: 6000, made: 400 << 20},
 	{name: "refs-1k", bytes: 3 << 20, commits: 200, heads: 1000},
 	{name: "refs-50k", bytes: 3 << 20, commits: 200, heads: 10, pulls: 50_000},
 }
