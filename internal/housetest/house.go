@@ -7,9 +7,12 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"math/rand/v2"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -35,7 +38,7 @@ type House struct {
 func Start(t testing.TB, change ...func(*config.Config)) *House {
 	t.Helper()
 	cfg := config.Default()
-	cfg.Listen = "127.0.0.1:0"
+	cfg.Listen = ownAddr(t)
 	cfg.Data = t.TempDir()
 	cfg.Shutdown = 5 * time.Second
 	cfg.Limits.EventsPerMinute = 100_000
@@ -49,6 +52,21 @@ func Start(t testing.TB, change ...func(*config.Config)) *House {
 	return h
 }
 
+// ownAddr returns an address that nobody listens on, below the ports that the system gives to
+// connections: a house that is down for a moment finds it free again.
+func ownAddr(t testing.TB) string {
+	t.Helper()
+	for range 200 {
+		addr := "127.0.0.1:" + strconv.Itoa(10_000+rand.IntN(20_000))
+		if l, err := net.Listen("tcp", addr); err == nil {
+			l.Close()
+			return addr
+		}
+	}
+	t.Fatal("no free port")
+	return ""
+}
+
 func (h *House) start() {
 	h.t.Helper()
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
@@ -57,6 +75,10 @@ func (h *House) start() {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	srv, err := server.New(ctx, h.cfg, log, server.WithClock(h.Clock.Now, h.Clock.tick))
+	for tries := 0; err != nil && h.srv == nil && tries < 20 && strings.Contains(err.Error(), "address already in use"); tries++ {
+		h.cfg.Listen = ownAddr(h.t) // another house was faster
+		srv, err = server.New(ctx, h.cfg, log, server.WithClock(h.Clock.Now, h.Clock.tick))
+	}
 	if err != nil {
 		cancel()
 		h.t.Fatalf("start: %v", err)
