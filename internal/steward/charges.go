@@ -91,7 +91,7 @@ func (s *Steward) charges(ctx context.Context, ev *nostr.Event) ([]Charge, error
 			return nil
 		}
 		// The lock of its identifier is not asked for: this event need not wait for a settlement.
-		ans, err := s.ledger.Lookup(ctx, Question{ID: nobodysEvent, Author: a.Owner, Addrs: []string{coordinate}})
+		ans, err := s.ledger.Lookup(ctx, Question{ID: nobodysEvent, Author: a.Owner, Addrs: []string{coordinate}, Brief: true})
 		if err != nil {
 			return fault.Wrap("steward: count events", err)
 		}

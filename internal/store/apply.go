@@ -19,11 +19,11 @@ type applier struct {
 	ctx context.Context
 
 	receipt steward.Receipt
-	waiting int64 // by how much the number of waiting events changes
-	kept    int   // bytes of JSON in receipt.Removed
-	news    []happening
-	boxes   bool // placeholders in boxes came or went
-	more    bool // there is more to catch up with
+	waiting int64  // by how much the number of waiting events changes
+	kept    int    // bytes of JSON in receipt.Removed
+	lesson  lesson // what of it concerns what is remembered
+	boxes   bool   // placeholders in boxes came or went
+	more    bool   // there is more to catch up with
 }
 
 func (a *applier) apply(p *plan) error {
@@ -108,10 +108,8 @@ func (a *applier) put(r *row) error {
 			return err
 		}
 	}
-	for i := range r.charges {
-		if err := a.exec(a.ctx, `INSERT OR IGNORE INTO charges (event, charge) VALUES (?1, ?2)`, r.seq, r.charges[i][:]); err != nil {
-			return err
-		}
+	if err := a.charge(r); err != nil {
+		return err
 	}
 	if r.shelf == grasp.Waiting {
 		a.waiting++
@@ -270,7 +268,7 @@ func (a *applier) release(id id32) error {
 
 // tag makes a served event findable by its tags and its words.
 func (a *applier) tag(r *row) error {
-	a.news = append(a.news, happening{row: r})
+	a.lesson.news = append(a.lesson.news, happening{row: r})
 	if err := a.index(r); err != nil {
 		return err
 	}
@@ -353,6 +351,7 @@ func (r *row) event() (*nostr.Event, error) {
 
 // remove takes an event from either shelf, with all that makes it findable.
 func (a *applier) remove(r *row) error {
+	a.lesson.discounted = true
 	if r.shelf == grasp.Waiting {
 		a.waiting--
 	} else {
@@ -368,7 +367,7 @@ func (a *applier) remove(r *row) error {
 		if r.author, err = need32("author", ev.PubKey); err != nil {
 			return err
 		}
-		a.news = append(a.news, happening{row: r, gone: true})
+		a.lesson.news = append(a.lesson.news, happening{row: r, gone: true})
 		for _, key := range r.keys {
 			if err := a.exec(a.ctx, `DELETE FROM tags WHERE key = ?1 AND created_at = ?2 AND id = ?3`, key, r.at, r.id[:]); err != nil {
 				return err

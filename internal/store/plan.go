@@ -242,7 +242,7 @@ func rowOf(e *steward.Entry) (*row, error) {
 	}
 	r := &row{
 		id: id, author: author, kind: ev.Kind, at: int64(ev.CreatedAt), shelf: e.Shelf,
-		charges: slices.Clone(e.Charges), received: nanos(e.Received), expires: seconds(e.Expires), source: e.Source,
+		charges: once(e.Charges), received: nanos(e.Received), expires: seconds(e.Expires), source: e.Source,
 		subjects: slices.Clone(e.Subjects), raw: e.Raw, keys: tagKeys(ev),
 	}
 	r.d, r.versioned = version(ev)
@@ -356,3 +356,10 @@ func moveOf(m steward.Moved) (move, error) {
 
 // longestWait is how long after its first arrival an event may wait at most (G01-312).
 const longestWait = 24 * time.Hour
+
+// once returns list without repetitions.
+func once(list []steward.Charge) []steward.Charge {
+	out := slices.Clone(list)
+	slices.SortFunc(out, func(a, b steward.Charge) int { return slices.Compare(a[:], b[:]) })
+	return slices.Compact(out)
+}

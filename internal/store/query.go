@@ -111,6 +111,9 @@ func (s *Store) Count(ctx context.Context, filters []nostr.Filter) (int64, error
 	return n, nil
 }
 
+// maxCountKinds is how many kinds the database tells apart while it counts.
+const maxCountKinds = 4
+
 // countRanges leaves the counting to the database where the ranges of an index that answer f hold
 // nothing else, and no event twice.
 func (s *Store) countRanges(ctx context.Context, op string, f nostr.Filter) (n int64, done bool, err error) {
@@ -122,17 +125,31 @@ func (s *Store) countRanges(ctx context.Context, op string, f nostr.Filter) (n i
 		return 0, true, nil
 	}
 	all := q.dimensions()
-	if q.match != "" || q.ids != nil || len(all) > 1 || all[0].set != nil && len(all[0].args) > 1 {
+	best, kinds := all[0], []int(nil)
+	switch {
+	case q.match != "" || q.ids != nil || best.set != nil && len(best.args) > 1:
+		return 0, false, nil
+	case len(all) == 1:
+	case q.authors == nil && len(q.tags) == 1 && len(q.kinds) <= maxCountKinds:
+		kinds = q.kinds // the index of tags has the kind of each entry
+	default:
 		return 0, false, nil
 	}
 	now := s.cfg.Now().Unix()
 	err = s.read(ctx, op, func(ctx context.Context, r *reader) error {
-		for _, one := range all[0].args {
+		for _, one := range best.args {
 			args := append([]any{q.until, zero32[:], q.since, -1}, one...)
 			for len(args) < 6 {
 				args = append(args, nil)
 			}
-			err := r.rows(ctx, `SELECT count(*) FROM (`+all[0].scan+`) WHERE expires IS NULL OR expires > ?7`, append(args, now), func(row scanner) error {
+			text := `SELECT count(*) FROM (` + best.scan + `) WHERE (expires IS NULL OR expires > ?7)`
+			if args = append(args, now); kinds != nil {
+				text += ` AND kind IN (?8, ?9, ?10, ?11)`
+				for i := range maxCountKinds {
+					args = append(args, kinds[min(i, len(kinds)-1)])
+				}
+			}
+			err := r.rows(ctx, text, args, func(row scanner) error {
 				var some int64
 				err := row.Scan(&some)
 				n += some

@@ -72,7 +72,7 @@ func (s *Store) Event(ctx context.Context, id grasp.EventID) (steward.Entry, err
 	const op = "store: event"
 	var e steward.Entry
 	found := false
-	err := s.read(ctx, op, func(ctx context.Context, r *reader) error {
+	err := s.lend(ctx, op, func(ctx context.Context, r *reader) error {
 		b, ok := parse32(id)
 		if !ok {
 			return nil

@@ -36,9 +36,13 @@ type recall struct {
 	// every event is related by (G01-801). left counts the versions that went.
 	served map[string]*int64
 	left   int
+
+	// tallies are how many events count for what lately counted; counted counts what came.
+	tallies map[steward.Charge]int
+	counted int
 }
 
-// maxServed bounds served; beyond it everything is forgotten.
+// maxServed bounds served, and tallies; beyond it all of these are forgotten.
 const maxServed = 8192
 
 // The ways to find an event, each an index.
@@ -109,7 +113,7 @@ func (k *kept) has(set tagSet) bool {
 }
 
 func newRecall(most int) *recall {
-	return &recall{most: most, ranges: make(map[rangeKey]*keptRange), events: make(map[id32]*kept), served: make(map[string]*int64)}
+	return &recall{most: most, ranges: make(map[rangeKey]*keptRange), events: make(map[id32]*kept), served: make(map[string]*int64), tallies: make(map[steward.Charge]int)}
 }
 
 // A happening is what one row of a transaction means for what is remembered.
@@ -118,14 +122,31 @@ type happening struct {
 	gone bool // it is not served any more
 }
 
-// learn brings the ranges up to date with what was just committed.
-func (m *recall) learn(list []happening) {
-	if len(list) == 0 {
+// A lesson is what one change means for what is remembered.
+type lesson struct {
+	news       []happening
+	counted    []steward.Charge // of events that came
+	discounted bool             // an event went, whatever it counted for
+}
+
+// learn brings what is remembered up to date with what was just committed.
+func (m *recall) learn(l lesson) {
+	if len(l.news) == 0 && len(l.counted) == 0 && !l.discounted {
 		return
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for _, h := range list {
+	if l.discounted {
+		m.left++
+		clear(m.tallies)
+	}
+	for _, c := range l.counted {
+		if n, ok := m.tallies[c]; ok {
+			m.tallies[c] = n + 1
+		}
+	}
+	m.counted++
+	for _, h := range l.news {
 		r := h.row
 		if r.versioned {
 			m.anchor(coordinate(r.kind, r.author, r.d, true), h)
@@ -165,6 +186,7 @@ func (m *recall) forget() {
 	defer m.mu.Unlock()
 	clear(m.events)
 	clear(m.served)
+	clear(m.tallies)
 	m.left++
 	m.bytes = 0
 	for key, rg := range m.ranges {
@@ -384,6 +406,44 @@ func (m *recall) anchored(coordinate string, expires *int64, before int) {
 	defer m.mu.Unlock()
 	if m.left == before {
 		m.serve(coordinate, expires)
+	}
+}
+
+// tally returns how many events count for each of list, if all of that is known here.
+func (m *recall) tally(list []steward.Charge) (out []int, known bool) {
+	out = make([]int, len(list))
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	for i, c := range list {
+		n, ok := m.tallies[c]
+		if !ok {
+			return make([]int, len(list)), false
+		}
+		out[i] = n
+	}
+	return out, true
+}
+
+// moment returns a number that changes with everything that is counted.
+func (m *recall) moment() [2]int {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return [2]int{m.left, m.counted}
+}
+
+// tallied notes what the database said after moment returned before. Of what counts often it notes
+// nothing while much is written: then it is asked again.
+func (m *recall) tallied(list []steward.Charge, counts []int, before [2]int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if before != [2]int{m.left, m.counted} {
+		return
+	}
+	if len(m.tallies) >= maxServed {
+		clear(m.tallies)
+	}
+	for i, c := range list {
+		m.tallies[c] = counts[i]
 	}
 }
 

@@ -16,10 +16,10 @@ type request struct {
 	receipt steward.Receipt // these two are the owner's once done is closed
 	err     error
 	done    chan struct{}
-	waiting int64       // by how much the number of waiting events changes
-	news    []happening // what it means for what is remembered
-	boxes   bool        // placeholders in boxes came or went
-	more    bool        // of a plan that catches up: it was not the last
+	waiting int64  // by how much the number of waiting events changes
+	lesson  lesson // what it means for what is remembered
+	boxes   bool   // placeholders in boxes came or went
+	more    bool   // of a plan that catches up: it was not the last
 }
 
 const (
@@ -125,7 +125,7 @@ func (s *Store) writeBatch(batch []*request) {
 		boxes := false
 		for _, req := range batch {
 			if req.err == nil {
-				s.recall.learn(req.news)
+				s.recall.learn(req.lesson)
 				boxes = boxes || req.boxes
 			}
 		}
@@ -183,7 +183,7 @@ func (w *writer) transaction(batch []*request) (err error) {
 			}
 			return err
 		}
-		req.receipt, req.waiting, req.news, req.boxes, req.more = a.receipt, a.waiting, a.news, a.boxes, a.more
+		req.receipt, req.waiting, req.lesson, req.boxes, req.more = a.receipt, a.waiting, a.lesson, a.boxes, a.more
 	}
 	err = w.exec(ctx, "COMMIT")
 	return err

@@ -358,6 +358,9 @@ func count(q *desk) {
 		{[]nostr.Filter{{Authors: []string{string(Key(0))}}, {Authors: []string{string(Key(1))}}}, 1200},
 		{[]nostr.Filter{{Tags: nostr.TagMap{"t": {"0", "1"}}}, {Tags: nostr.TagMap{"t": {"1", "2"}}}}, 1200},
 		{[]nostr.Filter{{Tags: nostr.TagMap{"t": {"0"}}, Authors: []string{string(Key(0))}}}, 200},
+		{[]nostr.Filter{{Tags: nostr.TagMap{"t": {"0"}}, Kinds: []int{1, 2}}}, 400},
+		{[]nostr.Filter{{Tags: nostr.TagMap{"t": {"0"}}, Kinds: []int{2}}}, 0},
+		{[]nostr.Filter{{Tags: nostr.TagMap{"t": {"0"}}, Kinds: []int{1, 2, 3, 4, 5}, Until: stamp(599)}}, 200},
 		{[]nostr.Filter{{Since: stamp(100), Until: stamp(199)}, {Since: stamp(150), Until: stamp(249)}}, 150},
 	} {
 		if n := q.count(c.f...); n != c.want {

@@ -295,7 +295,7 @@ func (w *world) reconcile(h *house) (int, []time.Duration, error) {
 				break
 			}
 			var out string
-			if out, err = neg.Reconcile(string(bytes.TrimSuffix(rest, []byte(`"]`)))); err != nil || out == "" {
+			if out, err = neg.Reconcile(string(bytes.TrimSuffix(bytes.TrimSpace(rest), []byte(`"]`)))); err != nil || out == "" {
 				break
 			}
 			err = ws.write(frame(nil, `["NEG-MSG","neg","`, out, `"]`))
