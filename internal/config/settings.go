@@ -84,7 +84,7 @@ func (c *Config) settings() []Setting {
 			"How many packs may be taken in at a time, each by a git process."),
 		count(&c.Git.Waiting, "git.waiting", "256", 0, 100000,
 			"How many clones, and how many pushes, may wait for their turn when all of these are taken; a quarter of them from one network. Beyond that the answer is to try later."),
-		duration(&c.Git.Wait, "git.wait", "30s", time.Second, 10*time.Minute,
+		duration(&c.Git.Wait, "git.wait", "50s", time.Second, 10*time.Minute,
 			"How long they wait before the answer is to try later."),
 
 		count(&c.Git.Upkeep, "git.upkeep", "20", 0, 10000,

@@ -63,6 +63,7 @@ func (v *Vault) Apply(ctx context.Context, addr grasp.Addr, edits []grasp.RefCha
 		}
 	}
 	r.learn(r.life(), tips...)
+	v.consider(r)
 	return nil
 }
 

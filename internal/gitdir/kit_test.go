@@ -216,6 +216,18 @@ func (w *work) git(args ...string) string {
 	return strings.TrimSpace(git(w.t, w.dir, nil, args...))
 }
 
+// write writes a file, in a folder that need not be there.
+func (w *work) write(name, text string) {
+	w.t.Helper()
+	path := filepath.Join(w.dir, name)
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		w.t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
 // commit writes a file and commits it.
 func (w *work) commit(name, text string) grasp.OID {
 	w.t.Helper()

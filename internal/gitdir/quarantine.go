@@ -268,7 +268,6 @@ func (q *quarantine) Admit(ctx context.Context) error {
 	}
 	r.relist()
 	r.learn(q.life, q.tips...)
-	r.v.consider(r)
 	q.packs = nil // a second Admit does nothing
 	return nil
 }

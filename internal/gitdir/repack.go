@@ -73,7 +73,7 @@ func (r *repo) keepUp(ctx context.Context, d due) (removed int, err error) {
 	}
 	covered, err := r.cover(ctx, st, now, gone, temp)
 	if err != nil {
-		// Without a bitmap everything works, only slower.
+		// Without a bitmap everything works, only slower. It is tried again when there are more packs.
 		r.v.log.Debug("no bitmap was written", "repo", r.addr.String(), "err", err)
 	}
 	if len(gone) > 0 {
@@ -216,8 +216,13 @@ func (r *repo) cover(ctx context.Context, st *state, p *packs, gone map[string]b
 			in.WriteString(name + ".idx\n")
 		}
 	}
-	if len(covered) == 0 || len(st.list) == 0 {
+	if len(covered) == 0 {
 		return covered, r.dropMultiIndex()
+	}
+	if len(st.list) == 0 {
+		// Nothing to make a bitmap of, yet: a pack may have come of which no ref knows. What is not
+		// covered is looked at again when the refs move.
+		return nil, r.dropMultiIndex()
 	}
 	var tips strings.Builder
 	for _, ref := range st.list {
@@ -238,10 +243,10 @@ func (r *repo) cover(ctx context.Context, st *state, p *packs, gone map[string]b
 	if _, err := r.v.run(ctx, command{
 		args: args, env: r.upkeepEnv(), stdin: strings.NewReader(in.String()), limits: run.Limits{Idle: true},
 	}); err != nil {
-		return nil, explain(op, err, fault.Internal, "")
+		return covered, explain(op, err, fault.Internal, "")
 	}
 	if err := r.v.cfg.step("upkeep: indexed"); err != nil {
-		return nil, err
+		return covered, err
 	}
 	if _, err := r.v.run(ctx, command{
 		args: run.Words("commit-graph", "write", "--no-progress", "--reachable"), env: r.upkeepEnv(), limits: run.Limits{Idle: true},

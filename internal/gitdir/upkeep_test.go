@@ -16,6 +16,7 @@ import (
 	"github.com/gitroost/gitroost/grasp"
 	"github.com/gitroost/gitroost/internal/fault"
 	"github.com/gitroost/gitroost/internal/gitdir"
+	"github.com/gitroost/gitroost/internal/steward"
 )
 
 // A wheel is a clock that a test turns.
@@ -87,6 +88,35 @@ func TestUpkeepCombines(t *testing.T) {
 	// What is in order is left alone.
 	if n := h.starts(func() { must(t, h.Upkeep(t.Context(), demo)) }); len(n) != 0 {
 		t.Errorf("upkeep of what is in order started %v", n)
+	}
+}
+
+// A first push of many objects gets its bitmap, in the background, also if upkeep looked before the
+// refs moved.
+func TestUpkeepOfAFirstPush(t *testing.T) {
+	h := openAt(t, filepath.Join(t.TempDir(), "data"), gitdir.Config{UpkeepPacks: 20, Now: time.Now})
+	w := newWork(t)
+	for i := range 2100 {
+		w.write(fmt.Sprint("d", i%50, "/f", i), fmt.Sprint("text ", i))
+	}
+	tip := w.commit("last", "last")
+	ctx := t.Context()
+	q, err := h.Ingest(ctx, demo, bytes.NewReader(w.pack(string(tip))), steward.IngestOptions{})
+	must(t, err)
+	edits := []grasp.RefChange{create(mainRef, tip)}
+	must(t, q.Check(ctx, edits))
+	must(t, q.Admit(ctx))
+	q.Discard()
+	must(t, h.Upkeep(ctx, demo)) // there is no ref yet
+	if n := len(glob(t, h.path(demo), "multi-pack-index*")); n != 0 {
+		t.Errorf("%d files of an index without refs", n)
+	}
+	must(t, h.Apply(ctx, demo, edits, ""))
+	for h.UpkeepStats().Runs < 2 { // the background has its own pace
+		must(t, h.Upkeep(ctx, demo))
+	}
+	if len(glob(t, h.path(demo), "multi-pack-index-*.bitmap")) != 1 {
+		t.Error("there is no bitmap")
 	}
 }
 

@@ -118,7 +118,7 @@ type Config struct {
 
 	// MaxFetches and MaxPushes are how many packs are made and received at the same time; who comes
 	// then waits in a queue of MaxWaiting, for SlotWait, and after that the answer is 503. One
-	// repository or network has three quarters of them at most. Default 4, 64, 256 and 30 s.
+	// repository or network has three quarters of them at most. Default 4, 64, 256 and 50 s.
 	MaxFetches, MaxPushes int
 	MaxWaiting            int
 	SlotWait              time.Duration
@@ -155,7 +155,7 @@ func (c *Config) defaults() {
 	def(&c.MaxFetches, 4)
 	def(&c.MaxPushes, 64)
 	def(&c.MaxWaiting, 256)
-	def(&c.SlotWait, 30*time.Second)
+	def(&c.SlotWait, 50*time.Second) // less than the minute after which proxies give up
 	if c.Answers == nil {
 		c.Answers, _ = answers.Open(answers.Config{Now: c.Now}) // without a folder nothing can fail
 	}
