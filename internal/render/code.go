@@ -3,6 +3,7 @@ package render
 import (
 	"fmt"
 	"html/template"
+	"path"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -102,9 +103,16 @@ func span(b *strings.Builder, s, class string) {
 	b.WriteString("</span>")
 }
 
+// plainEndings are endings of file names that alone tell the language. Looking for it among all
+// patterns costs as much as a small page.
+var plainEndings = map[string]string{".go": "go", ".c": "c", ".py": "python", ".js": "javascript", ".rs": "rust", ".java": "java", ".rb": "ruby", ".css": "css", ".json": "json"}
+
 func lexer(name string) chroma.Lexer {
 	if name == "" {
 		return nil
+	}
+	if l := plainEndings[path.Ext(name)]; l != "" {
+		return lexers.Get(l)
 	}
 	return lexers.Match(name)
 }
