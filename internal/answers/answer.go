@@ -14,9 +14,11 @@ const step = 1 << 20
 
 // An answer is bytes that one writer appends and any number of readers follow.
 //
-// They lie in memory, mem, until there are too many; then in a file, from its beginning. An answer
-// for which there is no room is paced: from base on it passes through mem, which is emptied when
-// all readers have caught up.
+// They lie in memory, mem, until there are too many; then in a file. An answer that was asked for
+// only once, and whose only reader keeps up, stays in memory for as long as that is so: what the
+// reader has taken is forgotten, and if it falls behind, the file begins there. An answer for which
+// there is no room is paced: from base on it passes through mem, which is emptied when all readers
+// have caught up.
 type answer struct {
 	c      *Cache
 	key    Key
@@ -35,10 +37,13 @@ type answer struct {
 	readers map[*Reader]struct{}
 	mem     []byte // the bytes from base to size
 	base    int64
-	file    *os.File // the bytes up to length; nil if there is none, or nobody reads it
+	file    *os.File // the bytes from start to length; nil if there is none, or nobody reads it
+	start   int64
 	length  int64
 	spilled bool // there is a file
 	paced   bool
+	alone   bool // asked for once, as far as the writer knows
+	private bool // what was taken may be forgotten: nobody can join. Only the writer sets it
 	size    int64
 	done    bool
 	err     error         // of the writer; only if done
@@ -87,7 +92,7 @@ func (a *answer) end(err error) {
 	a.mu.Unlock()
 	a.made = c.cfg.Now()
 	// The room that was taken and not used.
-	if spare := a.reserved - a.length; spare > 0 {
+	if spare := a.reserved - (a.length - a.start); spare > 0 {
 		a.reserved -= spare
 		c.disk -= spare
 	}
@@ -127,12 +132,7 @@ func (a *answer) append(ctx context.Context, p []byte) (int, error) {
 		return a.pass(ctx, p)
 	}
 	if !a.spilled {
-		if a.size+int64(len(p)) <= int64(a.c.cfg.Small) {
-			a.mu.Lock()
-			defer a.mu.Unlock()
-			a.mem = append(a.mem, p...)
-			a.size += int64(len(p))
-			a.signal()
+		if a.hold(p) {
 			return len(p), nil
 		}
 		if !a.spill(int64(len(p))) {
@@ -140,14 +140,14 @@ func (a *answer) append(ctx context.Context, p []byte) (int, error) {
 			return 0, nil
 		}
 	}
-	if need := a.size + int64(len(p)) - a.reserved; need > 0 {
+	if need := a.size - a.start + int64(len(p)) - a.reserved; need > 0 {
 		if need = max(need, step); !a.c.reserve(need) {
 			a.pace()
 			return 0, nil
 		}
 		a.reserved += need
 	}
-	n, err := a.file.WriteAt(p, a.size)
+	n, err := a.file.WriteAt(p, a.size-a.start)
 	a.mu.Lock()
 	a.size += int64(n)
 	a.length = a.size
@@ -159,9 +159,45 @@ func (a *answer) append(ctx context.Context, p []byte) (int, error) {
 	return n, nil
 }
 
+// hold keeps p in memory, or reports that there is no room. Room is made by forgetting what the
+// only reader has taken, if nobody asked before: then nobody can join any more.
+func (a *answer) hold(p []byte) bool {
+	small := a.c.cfg.Small
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if len(a.mem)+len(p) > small {
+		if !a.alone || len(p) > small/2 {
+			return false
+		}
+		taken := a.size
+		for r := range a.readers {
+			taken = min(taken, r.off)
+		}
+		if taken-a.base < int64(small/4) {
+			return false
+		}
+		if !a.private {
+			// Cache.mu comes first. Whoever joined before it was ours is seen then.
+			a.mu.Unlock()
+			ours := a.c.claim(a)
+			a.mu.Lock()
+			if a.private = ours; !ours {
+				a.alone = false
+				return false
+			}
+		}
+		a.mem = a.mem[:copy(a.mem, a.mem[taken-a.base:])]
+		a.base = taken
+	}
+	a.mem = append(a.mem, p...)
+	a.size += int64(len(p))
+	a.signal()
+	return true
+}
+
 // spill moves what is in memory to a file, or reports that it cannot.
 func (a *answer) spill(more int64) bool {
-	need := max(a.size+more, step)
+	need := max(int64(len(a.mem))+more, step)
 	if a.c.cfg.Bytes <= 0 || !a.c.reserve(need) {
 		return false
 	}
@@ -181,7 +217,7 @@ func (a *answer) spill(more int64) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.reserved = need
-	a.file, a.spilled, a.length = f, true, a.size
+	a.file, a.spilled, a.start, a.length = f, true, a.base, a.size
 	a.mem, a.base = nil, a.size
 	return true
 }
@@ -220,7 +256,7 @@ func (a *answer) pass(ctx context.Context, p []byte) (int, error) {
 			if drop {
 				a.c.mu.Lock()
 				a.mu.Lock()
-				a.length = 0
+				a.start, a.length = 0, 0
 				a.c.disk -= a.release()
 				a.mu.Unlock()
 				a.c.mu.Unlock()
@@ -271,9 +307,9 @@ func (r *Reader) Next(ctx context.Context, buf []byte) (int, error) {
 		switch {
 		case r.off < a.length:
 			// The file stays for as long as a reader is behind its end.
-			f, n := a.file, min(a.length-r.off, int64(len(buf)))
+			f, start, n := a.file, a.start, min(a.length-r.off, int64(len(buf)))
 			a.mu.Unlock()
-			m, err := f.ReadAt(buf[:n], r.off)
+			m, err := f.ReadAt(buf[:n], r.off-start)
 			r.next = r.off + int64(m)
 			if m > 0 {
 				err = nil
@@ -310,7 +346,7 @@ func (r *Reader) Whole() (size int64, ok bool) {
 	a := r.a
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.size, a.done && a.err == nil && !a.paced && r.next == 0
+	return a.size, a.done && a.err == nil && !a.paced && !a.private && r.next == 0
 }
 
 // File opens the file of a Whole answer, which the caller closes. It is nil if the answer is in

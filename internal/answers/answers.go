@@ -43,7 +43,8 @@ type Config struct {
 	Memory int64
 
 	// Small is how much of an answer is in memory before it moves to a file; also the memory that
-	// an answer passes through when there is no room on disk. Default 128 KiB.
+	// an answer passes through while its only reader keeps up, or there is no room on disk.
+	// Default 512 KiB.
 	Small int
 
 	// Age is how long an answer is kept after it was made. Default one hour.
@@ -92,7 +93,7 @@ func Open(cfg Config) (*Cache, error) {
 		cfg.Memory = 16 << 20
 	}
 	if cfg.Small <= 0 {
-		cfg.Small = 128 << 10
+		cfg.Small = 512 << 10
 	}
 	if cfg.Age <= 0 {
 		cfg.Age = time.Hour
@@ -163,10 +164,10 @@ func (c *Cache) Get(key Key, fill Fill) (*Reader, How) {
 	}
 	c.seq++
 	ctx, cancel := context.WithCancel(context.Background())
-	a := &answer{c: c, key: key, cancel: cancel, uses: 1, readers: map[*Reader]struct{}{}}
+	a := &answer{c: c, key: key, cancel: cancel, uses: 1, alone: true, readers: map[*Reader]struct{}{}}
 	a.path = filepath.Join(c.cfg.Dir, strconv.FormatUint(c.seq, 36))
 	if c.seen.before(key) {
-		a.uses = 2
+		a.uses, a.alone = 2, false
 	}
 	if c.closed {
 		cancel()
@@ -252,7 +253,7 @@ func (c *Cache) leave(r *Reader) {
 	delete(a.readers, r)
 	a.signal()
 	last, done := len(a.readers) == 0, a.done
-	keep := last && done && a.err == nil && !a.paced && a.uses >= 2 && c.byKey[a.key] == a && !c.closed
+	keep := last && done && a.err == nil && !a.paced && !a.private && a.uses >= 2 && c.byKey[a.key] == a && !c.closed
 	if keep && a.file != nil {
 		a.file.Close()
 		a.file = nil
@@ -283,6 +284,18 @@ func (c *Cache) unlink(a *answer) {
 	if c.byKey[a.key] == a {
 		delete(c.byKey, a.key)
 	}
+}
+
+// claim makes sure that a, which was asked for only once, is not asked for again, and reports whether
+// that was so.
+func (c *Cache) claim(a *answer) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if a.uses != 1 {
+		return false
+	}
+	c.unlink(a)
+	return true
 }
 
 // forget removes an answer that nobody reads or writes, and what it has on disk.

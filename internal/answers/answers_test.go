@@ -195,6 +195,69 @@ func TestStalledReader(t *testing.T) {
 	stalled.Close()
 }
 
+// An answer that is asked for once, by somebody who keeps up, never touches the disk; from where the
+// reader falls behind it does, and the writer goes on. A second one to ask gets one of its own then.
+func TestOnlyReader(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "a")
+	c := open(t, answers.Config{Dir: dir, Bytes: 1 << 30, Small: 100_000})
+	body := text(3 << 20)
+	turn, done := make(chan int), make(chan struct{})
+	r, _ := c.Get(key("x"), func(_ context.Context, w io.Writer) error {
+		for at := 0; at < len(body); {
+			n := min(<-turn, len(body)-at)
+			if _, err := w.Write(body[at : at+n]); err != nil {
+				return err
+			}
+			at += n
+			done <- struct{}{}
+		}
+		return nil
+	})
+	defer r.Close()
+	buf := make([]byte, 50_000)
+	read := 0
+	take := func(upTo int) {
+		for read < upTo {
+			n, err := r.Next(t.Context(), buf)
+			if err != nil || !bytes.Equal(buf[:n], body[read:read+n]) {
+				t.Fatalf("at %d: %d bytes, %v", read, n, err)
+			}
+			read += n
+		}
+	}
+	sent := 0
+	for sent < 1<<20 {
+		turn <- 40_000
+		<-done
+		sent += 40_000
+		take(sent)
+	}
+	if n := files(t, dir); n != 0 {
+		t.Errorf("%d files for a reader that keeps up", n)
+	}
+	other, how := c.Get(key("x"), fill(body))
+	if how != answers.Made {
+		t.Errorf("%v: joined what has lost its beginning", how)
+	}
+	want(t, other, body)
+	other.Close()
+	for sent < len(body) { // nobody reads now
+		turn <- 40_000
+		<-done
+		sent += 40_000
+	}
+	if n := files(t, dir); n == 0 {
+		t.Error("the rest is nowhere")
+	}
+	take(len(body))
+	if _, err := r.Next(t.Context(), buf); err != io.EOF {
+		t.Error(err)
+	}
+	if _, ok := r.Whole(); ok {
+		t.Error("it says that it is whole")
+	}
+}
+
 // Without room the writer keeps no more than a little in memory ahead of its readers.
 func TestPaced(t *testing.T) {
 	c := open(t, answers.Config{Small: 1000})
