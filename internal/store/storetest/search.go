@@ -141,14 +141,14 @@ func searchRandom(q *desk) {
 		return strings.Join(out, " ")
 	}
 	var served []*nostr.Event
-	for i := range 300 {
+	for i := range 120 {
 		ev := issueOf(i%3, int64(i), text(3), text(12), nostr.Tag{"t", fmt.Sprint(i % 4)})
 		ev.Kind = search.Kinds[i%4]
 		ev.ID = ev.GetID()
 		served = append(served, ev)
 	}
 	q.fill(served)
-	for range 400 {
+	for range 150 {
 		asked := text(3)
 		switch rnd.IntN(5) {
 		case 0:
