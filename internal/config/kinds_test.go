@@ -105,8 +105,15 @@ func TestASecretIsNeverWritten(t *testing.T) { // hardening: secrets
 	fmt.Fprintf(&b, "%s %v %+v %#v %d %q %x %v %+v", s, s, s, s, s, s, s, holder{s}, &holder{s})
 	j, _ := json.Marshal(holder{s})
 	b.Write(j)
-	slog.New(slog.NewTextHandler(&b, nil)).Info("x", "s", s, "h", holder{s})
-	slog.New(slog.NewJSONHandler(&b, nil)).Info("x", "s", s, "h", holder{s})
+	// Without the time, whose digits may happen to be those that are looked for.
+	opts := &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+		if a.Key == slog.TimeKey {
+			return slog.Attr{}
+		}
+		return a
+	}}
+	slog.New(slog.NewTextHandler(&b, opts)).Info("x", "s", s, "h", holder{s})
+	slog.New(slog.NewJSONHandler(&b, opts)).Info("x", "s", s, "h", holder{s})
 	fmt.Fprint(&b, errors.New(s.String()))
 	for _, leak := range []string{"hunter2", "68756e746572", "104"} {
 		if strings.Contains(b.String(), leak) {
