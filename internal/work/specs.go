@@ -7,7 +7,10 @@ import (
 
 // specs is which kinds there are, and what each is told.
 var specs = map[string]func() Spec{
-	"exec": func() Spec { return new(Exec) },
+	"checkout": func() Spec { return new(Checkout) },
+	"exec":     func() Spec { return new(Exec) },
+	"site":     func() Spec { return new(Site) },
+	"ssh":      func() Spec { return new(SSH) },
 }
 
 // Kinds returns the names of all kinds, sorted.
@@ -21,3 +24,8 @@ func NewSpec(kind string) (Spec, bool) {
 	}
 	return f(), true
 }
+
+// Beside names what a job may be told beside its kind, and what its Spec has under the same name:
+// "limits: {memory: 512MiB}" next to "exec:" is what it is inside. Whoever decodes a job puts them in
+// where the kind has them and they are not there yet; limits.time is the job's time limit too.
+var Beside = []string{"limits", "sandbox", "publish", "after"}

@@ -8,6 +8,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -49,9 +50,33 @@ type Task struct {
 	Git  string // the bare repository, to be read only
 	URL  string // where people reach this server, without a slash at the end
 
+	// Of a part of another job, see Part: the folder to work in, with what is there, "" if the kind
+	// makes its own; and variables that its programs are given as well, as KEY=value.
+	Tree string
+	Env  []string
+
+	// Objects opens the repository for reading. It is given back with Close.
+	Objects func(ctx context.Context) (Objects, error)
+
+	// Part has a part of the job done by another kind, which has the same job and log, and a folder
+	// of its own. What keeps it from beginning is a StartupFailure.
+	Part func(ctx context.Context, kind string, spec Spec, tree string, env []string) jobs.Result
+
 	// Secret returns a secret that the definition names, if it may be used for this job's repository
 	// and ref, and makes the log mask it. Anything else is a fault.Refused or fault.Invalid.
 	Secret func(name string) ([]byte, error)
+}
+
+// Objects is one repository at one moment. Refs and Object are called from one goroutine; Diffs may
+// run beside them. What is not here is a fault.NotFound.
+type Objects interface {
+	Refs(ctx context.Context) (*grasp.Snapshot, error)
+	// Object returns an object's type, its size in bytes, and what it holds; data is nil if it is
+	// larger than most.
+	Object(ctx context.Context, oid grasp.OID, most int64) (kind string, size int64, data []byte, err error)
+	// Diffs writes what `git diff-tree --stdin -r -z --raw -p` prints for each pair of trees.
+	Diffs(ctx context.Context, pairs [][2]grasp.OID, w io.Writer) error
+	Close()
 }
 
 // Printf writes a line of the server's own into the log.
@@ -74,6 +99,9 @@ type Config struct {
 	// Git returns where the repository lives and a function to give it back: it is not removed or
 	// repacked away meanwhile.
 	Git func(ctx context.Context, repo grasp.Addr) (dir string, done func(), err error)
+
+	// Objects opens a repository for reading, until Close or the end of ctx. Nil opens none.
+	Objects func(ctx context.Context, repo grasp.Addr) (Objects, error)
 
 	// Secret returns the secret of that name for a job, see Task. Nil knows none.
 	Secret func(ctx context.Context, j jobs.Job, name string) ([]byte, error)
@@ -102,6 +130,11 @@ func New(cfg Config) (*Hall, error) {
 	if cfg.Secret == nil {
 		cfg.Secret = func(_ context.Context, _ jobs.Job, name string) ([]byte, error) {
 			return nil, fault.Errorf(fault.Invalid, "work: secret", "there is no secret %q", name)
+		}
+	}
+	if cfg.Objects == nil {
+		cfg.Objects = func(context.Context, grasp.Addr) (Objects, error) {
+			return nil, fault.E(fault.Invalid, "work: objects", "this server has not said how repositories are read")
 		}
 	}
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
@@ -152,6 +185,23 @@ func (h *Hall) Run(ctx context.Context, j jobs.Job, log jobs.Log) jobs.Result {
 			m.Mask(secret)
 		}
 		return secret, nil
+	}
+	t.Objects = func(ctx context.Context) (Objects, error) { return h.cfg.Objects(ctx, j.Repo) }
+	parts := 0
+	t.Part = func(ctx context.Context, kind string, spec Spec, tree string, env []string) jobs.Result {
+		doer := h.cfg.Doers[kind]
+		if doer == nil {
+			return unable(fault.Errorf(fault.Invalid, "work: part", "nobody here does jobs of kind %q", kind))
+		}
+		parts++
+		part := *t
+		part.Spec, part.Tree, part.Env, part.Part = spec, tree, env, nil
+		part.Dir = filepath.Join(h.cfg.Dir, fmt.Sprintf("%s.%d.%d", j.ID, j.Attempt, parts))
+		if err := remake(part.Dir); err != nil {
+			return unable(err)
+		}
+		defer os.RemoveAll(part.Dir)
+		return doer.Do(ctx, &part)
 	}
 	return doer.Do(ctx, t)
 }
