@@ -7,11 +7,6 @@ import (
 	"github.com/gitroost/gitroost/internal/fault"
 )
 
-// A SecretRef names a secret.
-type SecretRef struct {
-	Secret string `yaml:"secret" json:"secret"`
-}
-
 // SSH says what to run on which host (S0-23). The host's key must be known.
 type SSH struct {
 	Host string   `yaml:"host" json:"host"`
@@ -49,6 +44,9 @@ func (s *SSH) Check() error {
 		return fault.E(fault.Invalid, "ssh", "known_hosts: it holds a NUL byte")
 	case s.ConnectTimeout > 0 && (time.Duration(s.ConnectTimeout) < time.Second || time.Duration(s.ConnectTimeout) > 10*time.Minute):
 		return fault.Errorf(fault.Invalid, "ssh", "connect_timeout: %s is not from 1s to 10m", s.ConnectTimeout)
+	}
+	if err := s.Key.Check("key", true); err != nil {
+		return err
 	}
 	if err := checkSecretName("key", s.Key.Secret); err != nil {
 		return err

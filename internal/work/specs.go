@@ -7,10 +7,14 @@ import (
 
 // specs is which kinds there are, and what each is told.
 var specs = map[string]func() Spec{
-	"checkout": func() Spec { return new(Checkout) },
-	"exec":     func() Spec { return new(Exec) },
-	"site":     func() Spec { return new(Site) },
-	"ssh":      func() Spec { return new(SSH) },
+	"checkout":    func() Spec { return new(Checkout) },
+	"exec":        func() Spec { return new(Exec) },
+	"mirror_push": func() Spec { return new(MirrorPush) },
+	"notify":      func() Spec { return new(Notify) },
+	"site":        func() Spec { return new(Site) },
+	"ssh":         func() Spec { return new(SSH) },
+	"trigger":     func() Spec { return new(Trigger) },
+	"webhook":     func() Spec { return new(Webhook) },
 }
 
 // Kinds returns the names of all kinds, sorted.
