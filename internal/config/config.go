@@ -48,6 +48,8 @@ type Config struct {
 	Authors   Authors
 	Kinds     Kinds
 	Limits    Limits
+
+	Jobs []Job // what is done when something happens to a repository
 }
 
 // Admin is what is for the operator alone.

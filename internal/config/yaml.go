@@ -62,6 +62,7 @@ type yamlReader struct {
 	name  string
 	lines []string
 	seen  map[string]int // line of each name that was met
+	needs []*token.Token // names of jobs that have to be there
 }
 
 func (r *yamlReader) syntax(err error) {
@@ -122,6 +123,9 @@ func (r *yamlReader) entry(prefix string, v *ast.MappingValueNode) {
 		return
 	}
 	name := prefix + key.Value
+	if prefix == "" && r.section(v) {
+		return
+	}
 	if s, ok := r.l.names[name]; ok {
 		if first, twice := r.seen[name]; twice {
 			r.fault(key, "%q is set twice, first in line %d", name, first)
@@ -159,6 +163,9 @@ func (r *yamlReader) group(name string) bool {
 func (r *yamlReader) candidates(prefix string) []string {
 	out := append([]string(nil), r.l.all...)
 	if prefix == "" {
+		for _, s := range sections {
+			out = append(out, s.name)
+		}
 		for _, n := range r.l.all {
 			if g, _, ok := strings.Cut(n, "."); ok {
 				out = append(out, g)

@@ -268,3 +268,11 @@ func PushID(ctx context.Context) string {
 	id, _ := ctx.Value(pushIDKey{}).(string)
 	return id
 }
+
+type pushOptionsKey struct{}
+
+// PushOptions returns the options that the pusher gave to the push that ctx belongs to: git push -o.
+func PushOptions(ctx context.Context) []string {
+	list, _ := ctx.Value(pushOptionsKey{}).([]string)
+	return list
+}

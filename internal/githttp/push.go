@@ -98,6 +98,7 @@ func (p *pushing) notUnderstood(err error) {
 // decide asks the desk, and carries out what it says.
 func (p *pushing) decide(r *gitwire.Reader) {
 	ctx := context.WithValue(context.WithoutCancel(p.r.Context()), pushIDKey{}, p.id)
+	ctx = context.WithValue(ctx, pushOptionsKey{}, p.req.Options)
 	ctx, stop := context.WithTimeout(ctx, p.h.cfg.Wall)
 	defer stop()
 	ctx, cancel := context.WithCancelCause(ctx)

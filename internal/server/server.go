@@ -44,6 +44,8 @@ type Server struct {
 	now    func() time.Time
 	tick   <-chan time.Time // when the desk sweeps; nil means every sweepEvery
 
+	putClock bool // the clock was handed in
+
 	listener  net.Listener
 	admin     net.Listener // or nil
 	http      *http.Server
@@ -60,6 +62,7 @@ type Server struct {
 	store     *store.Store
 	vault     *gitdir.Vault
 	answers   *answers.Cache
+	jobs      *Jobs
 	unlock    func() // of the data folder
 	ready     chan struct{}
 }
@@ -69,7 +72,7 @@ type Option func(*Server)
 
 // WithClock hands in the clock, and the ticks at which the desk sweeps.
 func WithClock(now func() time.Time, tick <-chan time.Time) Option {
-	return func(s *Server) { s.now, s.tick = now, tick }
+	return func(s *Server) { s.now, s.tick, s.putClock = now, tick, true }
 }
 
 // New opens the data folder, builds the rooms and binds the listeners. Nothing is served before
@@ -149,9 +152,13 @@ func (s *Server) build() error {
 	if err != nil {
 		return err
 	}
+	if err := s.buildJobs(); err != nil {
+		return err
+	}
 	s.steward = steward.New(steward.Config{
 		Site: site, Now: s.now, Rules: cfg.Rules(), Contact: cfg.Contact, Books: s.store, Ruled: s.ruled,
 		Tell:           func(ev *nostr.Event, raw []byte) { s.relay.Publish(ev, raw) },
+		Jobs:           s.jobs.follow,
 		Participates:   s.participates,
 		WaitTTL:        cfg.Purgatory.TTL,
 		OrphanTTL:      cfg.Purgatory.OrphanTTL,
@@ -181,7 +188,7 @@ func (s *Server) build() error {
 		DrainBytes: lim.Drain, DrainIdle: lim.DrainIdle, Section: lim.Section, MaxBody: lim.MaxPush, MaxPullBody: lim.MaxPRPush,
 		MaxCommands: lim.PushCommands, MaxFetches: serving(cfg.Git.Serving), MaxPushes: cfg.Git.Receiving,
 		MaxWaiting: cfg.Git.Waiting, SlotWait: cfg.Git.Wait, Answers: s.answers, Network: addresses.prefix,
-	}, desk{s.steward}, s.vault, s.log.With("room", "githttp"))
+	}, desk{s.steward, s.jobs}, s.vault, s.log.With("room", "githttp"))
 
 	pages := web.New(web.Config{
 		PublicURL: s.public, Contact: cfg.Contact, Version: Version(), Now: s.now,
@@ -246,6 +253,11 @@ func (s *Server) Run(ctx context.Context) error {
 		defer close(desk)
 		return named("steward", s.steward.Run(work, s.tick))
 	})
+	queue := make(chan struct{})
+	group.Go(func() error {
+		defer close(queue)
+		return named("jobs", s.jobs.Run(ctx))
+	})
 	group.Go(func() error { return named("http", ignoreClosed(s.http.Serve(corsListener{s.listener}))) })
 	if s.adminSrv != nil {
 		group.Go(func() error { return named("admin", ignoreClosed(s.adminSrv.Serve(s.admin))) })
@@ -255,7 +267,7 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	group.Go(func() error {
 		<-ctx.Done()
-		s.stop(stopWork, desk)
+		s.stop(stopWork, desk, queue)
 		return nil
 	})
 	close(s.ready)
@@ -298,7 +310,7 @@ func (s *Server) rounds(ctx context.Context) {
 }
 
 // stop closes the doors. Each step has its own budget.
-func (s *Server) stop(stopWork func(), desk <-chan struct{}) {
+func (s *Server) stop(stopWork func(), desk, queue <-chan struct{}) {
 	s.log.Info("stopping")
 	drain, cancel := context.WithTimeout(context.Background(), s.cfg.Shutdown)
 	defer cancel()
@@ -320,6 +332,7 @@ func (s *Server) stop(stopWork func(), desk <-chan struct{}) {
 			s.localSrv.Close()
 		}
 	}
+	<-queue // those that run were asked to end when the stop began (S4-31)
 	stopWork()
 	<-desk
 }
@@ -387,7 +400,10 @@ func (s *Server) participates(ctx context.Context, key grasp.PubKey) (bool, erro
 }
 
 // desk is the steward as git's door knows it.
-type desk struct{ *steward.Steward }
+type desk struct {
+	*steward.Steward
+	jobs *Jobs
+}
 
 func (d desk) Enter(ctx context.Context, repo grasp.Addr, updates []grasp.RefChange) (githttp.Push, error) {
 	p, err := d.Steward.Enter(ctx, repo, updates)
@@ -397,7 +413,25 @@ func (d desk) Enter(ctx context.Context, repo grasp.Addr, updates []grasp.RefCha
 	if id := githttp.PushID(ctx); id != "" {
 		p.Name(id)
 	}
-	return p, nil
+	p.Options(githttp.PushOptions(ctx))
+	return push{p, d.jobs}, nil
+}
+
+// push is a push as git's door knows it.
+type push struct {
+	*steward.Push
+	jobs *Jobs
+}
+
+// Notes are what the desk says, and which jobs there are.
+func (p push) Notes() []string {
+	list, remarks := p.Push.Jobs()
+	if len(list)+len(remarks) == 0 {
+		return p.Push.Notes()
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	return append(p.jobs.notes(ctx, list, remarks), p.Push.Notes()...)
 }
 
 func relayURLs(public string, authorities []string) []string {

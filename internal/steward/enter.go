@@ -10,6 +10,7 @@ import (
 
 	"github.com/gitroost/gitroost/grasp"
 	"github.com/gitroost/gitroost/internal/fault"
+	"github.com/gitroost/gitroost/internal/jobs"
 )
 
 // A Push is a push that was granted. Deliver carries it out; Close must always be called.
@@ -22,6 +23,9 @@ type Push struct {
 	free    bool // the pack needs no room
 	release func()
 	notes   []string
+	options []string   // push options, for those who say which jobs there are
+	jobs    []jobs.Job // what it made, once it is delivered
+	remarks []string   // what else there is to say of jobs
 }
 
 // Enter decides on a push before a byte of its pack is read. A *grasp.Refusal says no.
@@ -375,6 +379,13 @@ func (p *Push) pullNote(ctx context.Context, g grasp.Grant) string {
 	}
 	return ""
 }
+
+// Options says which options the pusher gave. It is called before Deliver.
+func (p *Push) Options(list []string) { p.options = list }
+
+// Jobs returns the jobs that the push made, in whatever state they are by now, and lines about those
+// that it did not make. It is called after Deliver.
+func (p *Push) Jobs() (list []jobs.Job, remarks []string) { return p.jobs, p.remarks }
 
 // Name gives the push another name than the one it chose, so that all who speak of it use the same.
 func (p *Push) Name(id string) { p.id = id }

@@ -36,26 +36,32 @@ func (s *Steward) orphansAmong(ctx context.Context, k *known, repo grasp.Addr, c
 // hasPull reports whether a pull request with this id and tip was accepted, waiting or served. In a
 // box it has to be one of the box (G06-06).
 func (s *Steward) hasPull(ctx context.Context, k *known, repo grasp.Addr, id grasp.EventID, tip grasp.OID) (bool, error) {
+	_, ok, err := s.acceptedPull(ctx, k, repo, id, tip)
+	return ok, err
+}
+
+// acceptedPull is hasPull that also returns the pull request.
+func (s *Steward) acceptedPull(ctx context.Context, k *known, repo grasp.Addr, id grasp.EventID, tip grasp.OID) (grasp.Pull, bool, error) {
 	p, ok := k.view.Pulls[id]
 	if !ok {
 		e, err := s.ledger.Event(ctx, id)
 		if fault.Is(err, fault.NotFound) {
-			return false, nil
+			return p, false, nil
 		}
 		if err != nil {
-			return false, fault.Wrap("steward: pull request", err)
+			return p, false, fault.Wrap("steward: pull request", err)
 		}
 		if e.Event.Kind != grasp.KindPull && e.Event.Kind != grasp.KindPullUpdate {
-			return false, nil
+			return p, false, nil
 		}
 		if p, err = s.pull(ctx, e.Event); err != nil {
 			if _, refused := asRefusal(err); refused {
-				return false, nil
+				return p, false, nil
 			}
-			return false, err
+			return p, false, err
 		}
 	}
-	return p.Tip == tip && (!repo.Box || p.Fits(repo)), nil
+	return p, p.Tip == tip && (!repo.Box || p.Fits(repo)), nil
 }
 
 // expiredOrphans returns the PR refs whose time is over, and the rows to remove for them.

@@ -247,6 +247,10 @@ func (s *Steward) conclude(ctx context.Context, k *known, sc scene, plan grasp.P
 	if err := s.weigh(ctx, k, sc, push, &c); err != nil {
 		return err
 	}
+	remarks, err := s.ask(ctx, k, sc, plan, &c, after, push)
+	if err != nil {
+		return err
+	}
 	r, err := s.commit(ctx, id, c)
 	if err != nil {
 		for repo := range after {
@@ -256,6 +260,9 @@ func (s *Steward) conclude(ctx context.Context, k *known, sc scene, plan grasp.P
 			s.scales.drop(w.Repo)
 		}
 		return fault.Wrap("steward: settle", err)
+	}
+	if push != nil {
+		push.jobs, push.remarks = c.Jobs, remarks
 	}
 	for _, w := range c.Weighed {
 		s.scales.put(w.Repo, w.Weight, 0)

@@ -23,6 +23,7 @@ import (
 
 	"github.com/gitroost/gitroost/grasp"
 	"github.com/gitroost/gitroost/internal/fault"
+	"github.com/gitroost/gitroost/internal/jobs"
 	"github.com/gitroost/gitroost/internal/lock"
 )
 
@@ -45,6 +46,11 @@ type Config struct {
 	// Tell hands an event that has just become visible, or is ephemeral, to those who listen.
 	// It is called in the order in which events become visible, and must not block.
 	Tell func(ev *nostr.Event, raw []byte)
+
+	// Jobs returns the jobs that a happening asks for, and what a pusher is told of those that it
+	// does not ask for. It is called while the identifier is locked: it must not call the Steward,
+	// and not take long. Nil: there are no jobs.
+	Jobs func(ctx context.Context, ev jobs.Event) (list []jobs.Job, remarks []string)
 
 	// Participates reports whether a key has anything to do with what is served here; such
 	// keys may keep a profile here (G01-806).

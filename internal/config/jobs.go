@@ -1,0 +1,403 @@
+package config
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/token"
+
+	"github.com/gitroost/gitroost/internal/fault"
+	"github.com/gitroost/gitroost/internal/jobs"
+	"github.com/gitroost/gitroost/internal/work"
+)
+
+// A Job is one entry of jobs: in the file.
+type Job struct {
+	jobs.Definition
+	Work  work.Spec // what Definition.Spec says, decoded
+	Where string    // "gitroost.yaml:12"
+}
+
+// maxJobs is how many jobs a file defines at most.
+const maxJobs = jobs.MaxDefinitions
+
+// jobList reads jobs:.
+func (r *yamlReader) jobList(key *token.Token, n ast.Node) {
+	list, ok := n.(*ast.SequenceNode)
+	if !ok {
+		if !absent(n) {
+			r.fault(at(n, key), "jobs is a list: begin each job with \"- name: …\"")
+		}
+		return
+	}
+	if len(list.Values) > maxJobs {
+		r.fault(key, "%d jobs are defined; %d are the most", len(list.Values), maxJobs)
+		return
+	}
+	names := map[string]*token.Token{}
+	for _, item := range list.Values {
+		j := jobReader{yamlReader: r, faults: len(r.l.faults)}
+		j.read(item)
+		if j.name != nil {
+			if first, twice := names[j.Name]; twice {
+				r.fault(j.name, "two jobs are called %q, the first in line %d: rename one", j.Name, first.Position.Line)
+				continue
+			}
+			names[j.Name] = j.name
+		}
+		r.l.out.Config.Jobs = append(r.l.out.Config.Jobs, j.Job)
+		r.needs = append(r.needs, j.needs...)
+	}
+	for _, need := range r.needs {
+		if _, ok := names[need.Value]; !ok {
+			r.fault(need, "there is no job %q%s", need.Value, suggest(need.Value, slices.Sorted(maps.Keys(names))))
+		}
+	}
+	if len(r.l.faults) > 0 {
+		return
+	}
+	if _, err := jobs.NewBook(r.l.out.Config.Definitions()); err != nil {
+		r.fault(key, "%s", said(err))
+	}
+}
+
+// Definitions returns the jobs as a jobs.Book takes them.
+func (c Config) Definitions() []jobs.Definition {
+	out := make([]jobs.Definition, len(c.Jobs))
+	for i, j := range c.Jobs {
+		out[i] = j.Definition
+	}
+	return out
+}
+
+// said is what a person may read of err.
+func said(err error) string {
+	text, _ := fault.Message(err)
+	return text
+}
+
+// A jobReader reads one job.
+type jobReader struct {
+	*yamlReader
+	Job
+	faults int // how many there were before
+	name   *token.Token
+	needs  []*token.Token
+
+	kind     *ast.MappingValueNode   // the key that names the kind
+	siblings []*ast.MappingValueNode // keys beside it that may belong to it
+}
+
+func (j *jobReader) read(n ast.Node) {
+	keys := map[string]func(key *token.Token, v ast.Node){
+		"name":        func(k *token.Token, v ast.Node) { j.Name, j.name = j.word(k, v), at(v, k) },
+		"repos":       func(k *token.Token, v ast.Node) { j.Repos = j.words(k, v) },
+		"on":          j.on,
+		"needs":       j.need,
+		"retry":       j.retry,
+		"concurrency": j.concurrency,
+		"timeout":     func(k *token.Token, v ast.Node) { j.Timeout = j.span(k, v) },
+		"explain":     func(k *token.Token, v ast.Node) { j.Explain = j.yes(k, v) },
+	}
+	other := func(v *ast.MappingValueNode) bool {
+		if _, ok := work.NewSpec(v.Key.GetToken().Value); ok {
+			if j.kind != nil {
+				j.fault(v.Key.GetToken(), "a job is of one kind, and this one is %s already", j.kind.Key.GetToken().Value)
+				return true
+			}
+			j.kind = v
+			return true
+		}
+		if slices.ContainsFunc(work.Kinds(), func(kind string) bool { return hasField(kind, v.Key.GetToken().Value) }) {
+			j.siblings = append(j.siblings, v)
+			return true
+		}
+		return false
+	}
+	names := append(slices.Sorted(maps.Keys(keys)), work.Kinds()...)
+	start := j.fields("a job", nil, n, keys, other, names)
+	j.Where = j.yamlReader.name
+	if start != nil {
+		j.Where = fmt.Sprintf("%s:%d", j.yamlReader.name, start.Position.Line)
+	}
+	if len(j.l.faults) > j.faults {
+		return
+	}
+	switch {
+	case j.name == nil || j.Name == "":
+		j.fault(start, "a job needs a name")
+		return
+	case j.kind == nil:
+		j.fault(j.name, "job %q does not say what it does: it needs one of %s", j.Name, strings.Join(work.Kinds(), ", "))
+		return
+	}
+	j.Kind = j.kind.Key.GetToken().Value
+	j.spec()
+	if len(j.l.faults) > j.faults {
+		return
+	}
+	alone := j.Definition
+	alone.Needs = nil
+	if _, err := jobs.NewBook([]jobs.Definition{alone}); err != nil {
+		j.fault(j.name, "%s", said(err))
+	}
+}
+
+// hasField reports whether what a kind is told has a field of this name.
+func hasField(kind, name string) bool {
+	return slices.Contains(fieldsOf(kind), name)
+}
+
+func fieldsOf(kind string) []string {
+	spec, ok := work.NewSpec(kind)
+	if !ok {
+		return nil
+	}
+	return fieldNames(reflect.TypeOf(spec).Elem())
+}
+
+// fieldNames returns the names that yaml knows of a struct's fields.
+func fieldNames(t reflect.Type) []string {
+	var out []string
+	if t.Kind() != reflect.Struct {
+		return nil
+	}
+	for i := range t.NumField() {
+		f := t.Field(i)
+		name, rest, _ := strings.Cut(f.Tag.Get("yaml"), ",")
+		switch {
+		case f.Anonymous && name == "" && (rest == "inline" || f.Tag == ""):
+			out = append(out, fieldNames(f.Type)...)
+		case name != "" && name != "-":
+			out = append(out, name)
+		}
+	}
+	return out
+}
+
+// spec decodes what the kind is told: the value of its key, and the keys beside it that are fields of
+// it as well.
+func (j *jobReader) spec() {
+	spec, _ := work.NewSpec(j.Kind)
+	key := j.kind.Key.GetToken()
+	body := ast.Mapping(key, false)
+	switch v := j.kind.Value.(type) {
+	case *ast.MappingNode:
+		body.Values = append(body.Values, v.Values...)
+	case *ast.MappingValueNode:
+		body.Values = append(body.Values, v)
+	case *ast.NullNode:
+	default:
+		j.fault(at(v, key), "%s is a group of options: %s", j.Kind, strings.Join(fieldsOf(j.Kind), ", "))
+		return
+	}
+	for _, s := range j.siblings {
+		name := s.Key.GetToken()
+		if !hasField(j.Kind, name.Value) {
+			j.fault(name, "a job of kind %s has no option %q", j.Kind, name.Value)
+			continue
+		}
+		body.Values = append(body.Values, s)
+	}
+	j.plainYAML(body)
+	if len(j.l.faults) > j.faults {
+		return
+	}
+	if err := decodeNode(body, spec); err != nil {
+		var y yaml.Error
+		if errors.As(err, &y) && y.GetToken() != nil {
+			t := y.GetToken()
+			hint := ""
+			if strings.Contains(y.GetMessage(), "unknown field") {
+				hint = suggest(t.Value, fieldsOf(j.Kind))
+			}
+			j.fault(t, "%s: %s%s", j.Kind, y.GetMessage(), hint)
+			return
+		}
+		j.fault(key, "%s: %v", j.Kind, err)
+		return
+	}
+	if err := spec.Check(); err != nil {
+		j.fault(key, "%s: %s", j.Kind, said(err))
+		return
+	}
+	text, err := json.Marshal(spec)
+	if err != nil {
+		j.fault(key, "%s: %v", j.Kind, err)
+		return
+	}
+	j.Work, j.Spec = spec, text
+}
+
+// decodeNode keeps a decoder that stumbles over odd input from taking the program along.
+func decodeNode(n ast.Node, v any) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("cannot be read: %v", p)
+		}
+	}()
+	return yaml.NodeToValue(n, v, yaml.Strict())
+}
+
+// on reads when a job runs.
+func (j *jobReader) on(key *token.Token, n ast.Node) {
+	when := func(into **jobs.When, also map[string]func(*token.Token, ast.Node)) func(*token.Token, ast.Node) {
+		return func(k *token.Token, v ast.Node) { *into = j.when(k, v, also) }
+	}
+	o := &j.On
+	head := map[string]func(*token.Token, ast.Node){"head": nil}
+	j.fields("on", key, n, map[string]func(*token.Token, ast.Node){
+		"push":   when(&o.Push, nil),
+		"state":  when(&o.State, head),
+		"sync":   when(&o.Sync, nil),
+		"mirror": when(&o.Mirror, nil),
+		"tag":    when(&o.Tag, nil),
+		"pr": when(&o.Pull, map[string]func(*token.Token, ast.Node){
+			"sandbox": func(k *token.Token, v ast.Node) {
+				if s := j.word(k, v); s != "untrusted" && s != "" {
+					j.fault(at(v, k), "what pull requests bring is always untrusted; leave sandbox out, or write untrusted")
+				}
+			},
+			"require_approval": func(k *token.Token, v ast.Node) {
+				if j.yes(k, v) {
+					j.fault(k, "require_approval cannot be had yet; without it the job runs, as untrusted, for every pull request")
+				}
+			},
+		}),
+		"schedule": func(k *token.Token, v ast.Node) {
+			o.Schedule = j.word(k, v)
+			if _, err := jobs.ParseCron(o.Schedule); err != nil {
+				j.fault(at(v, k), "%s", said(err))
+			}
+		},
+		"manual": func(k *token.Token, v ast.Node) { o.Manual = j.yes(k, v) },
+		"job": func(k *token.Token, v ast.Node) {
+			o.Job = &jobs.AfterJobs{}
+			j.fields("on.job", k, v, map[string]func(*token.Token, ast.Node){
+				"jobs": func(k *token.Token, v ast.Node) {
+					o.Job.Jobs = j.words(k, v)
+					j.needs = append(j.needs, tokens(v)...)
+				},
+				"results": func(k *token.Token, v ast.Node) {
+					for _, s := range j.words(k, v) {
+						o.Job.Results = append(o.Job.Results, jobs.State(s))
+					}
+				},
+			}, nil, nil)
+		},
+	}, nil, nil)
+}
+
+func (j *jobReader) when(key *token.Token, n ast.Node, also map[string]func(*token.Token, ast.Node)) *jobs.When {
+	w := &jobs.When{}
+	globs := func(into *[]string, check func(...string) (jobs.Globs, error)) func(*token.Token, ast.Node) {
+		return func(k *token.Token, v ast.Node) {
+			*into = j.words(k, v)
+			if _, err := check(*into...); err != nil {
+				j.fault(at(v, k), "%s", said(err))
+			}
+		}
+	}
+	keys := map[string]func(*token.Token, ast.Node){
+		"refs":    globs(&w.Refs, jobs.RefGlobs),
+		"paths":   globs(&w.Paths, jobs.PathGlobs),
+		"skip_ci": func(k *token.Token, v ast.Node) { w.SkipCI = j.yes(k, v) },
+		"deleted": func(k *token.Token, v ast.Node) { w.Deleted = j.yes(k, v) },
+	}
+	for name, f := range also {
+		if f == nil {
+			f = func(k *token.Token, v ast.Node) { w.Head = j.yes(k, v) }
+		}
+		keys[name] = f
+	}
+	j.fields("on."+key.Value, key, n, keys, nil, nil)
+	return w
+}
+
+// need reads needs: [test], or needs: [{job: test, if: always}].
+func (j *jobReader) need(key *token.Token, n ast.Node) {
+	list, ok := n.(*ast.SequenceNode)
+	if !ok {
+		j.fault(at(n, key), "needs is a list of jobs: [test], or [{job: test, if: always}]")
+		return
+	}
+	for _, item := range list.Values {
+		var need jobs.Need
+		if s, ok := scalar(item); ok {
+			need.Job = s
+			j.needs = append(j.needs, item.GetToken())
+		} else {
+			j.fields("needs", key, item, map[string]func(*token.Token, ast.Node){
+				"job": func(k *token.Token, v ast.Node) {
+					need.Job = j.word(k, v)
+					j.needs = append(j.needs, at(v, k))
+				},
+				"if": func(k *token.Token, v ast.Node) {
+					need.If = jobs.Condition(j.oneOf(k, v, "ok", "failed", "always"))
+				},
+			}, nil, nil)
+		}
+		j.Needs = append(j.Needs, need)
+	}
+}
+
+// retry reads how often and when a job that failed is tried again.
+func (j *jobReader) retry(key *token.Token, n ast.Node) {
+	var again jobs.Retry
+	j.fields("retry", key, n, map[string]func(*token.Token, ast.Node){
+		"max": func(k *token.Token, v ast.Node) { again.Max = j.number(k, v, 0, 100) },
+		"on":  func(k *token.Token, v ast.Node) { again.On = j.words(k, v) },
+		"backoff": func(k *token.Token, v ast.Node) {
+			from, to, ranged := strings.Cut(j.word(k, v), "..")
+			var err, err2 error
+			again.Base, err = ParseDuration(from)
+			if ranged {
+				again.Cap, err2 = ParseDuration(to)
+			}
+			if err = errors.Join(err, err2); err != nil {
+				j.fault(at(v, k), "backoff is a delay such as 5s, or the first and the longest: 5s..1h")
+			}
+		},
+		"steps": func(k *token.Token, v ast.Node) {
+			list, ok := v.(*ast.SequenceNode)
+			if !ok {
+				j.fault(at(v, k), "steps is a list of delays: [5s, 5m, 1h]")
+				return
+			}
+			for _, item := range list.Values {
+				again.Steps = append(again.Steps, j.span(k, item))
+			}
+		},
+	}, nil, nil)
+	if err := again.Check(); err != nil {
+		j.fault(key, "%s", said(err))
+	}
+	j.Retry = &again
+}
+
+// concurrency reads which jobs are one group, and what becomes of several of one.
+func (j *jobReader) concurrency(key *token.Token, n ast.Node) {
+	j.fields("concurrency", key, n, map[string]func(*token.Token, ast.Node){
+		"group": func(k *token.Token, v ast.Node) { j.Group = j.word(k, v) },
+		"policy": func(k *token.Token, v ast.Node) {
+			j.Policy = jobs.Policy(j.oneOf(k, v, string(jobs.Latest), string(jobs.InTurn), string(jobs.Cancel), string(jobs.All)))
+		},
+	}, nil, nil)
+}
+
+// span reads a duration.
+func (r *yamlReader) span(k *token.Token, v ast.Node) time.Duration {
+	d, err := ParseDuration(r.word(k, v))
+	if err != nil {
+		r.fault(at(v, k), "%s %s", k.Value, err)
+	}
+	return d
+}

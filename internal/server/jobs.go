@@ -1,0 +1,153 @@
+package server
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"log/slog"
+	mathrand "math/rand/v2"
+	"path/filepath"
+	"sync/atomic"
+
+	"github.com/gitroost/gitroost/grasp"
+	"github.com/gitroost/gitroost/internal/config"
+	"github.com/gitroost/gitroost/internal/fault"
+	"github.com/gitroost/gitroost/internal/gitdir"
+	"github.com/gitroost/gitroost/internal/jobs"
+	"github.com/gitroost/gitroost/internal/work"
+)
+
+// Jobs is what follows from a push: it says which jobs a happening asks for, and has them run. Its
+// methods are safe for concurrent use.
+type Jobs struct {
+	cfg    config.Config
+	book   atomic.Pointer[jobs.Book]
+	ids    *jobs.IDs
+	queue  jobs.Queue
+	vault  *gitdir.Vault
+	engine *jobs.Engine
+	clock  clock
+	public string
+	log    *slog.Logger
+}
+
+// buildJobs reads the definitions and makes the engine, which does nothing until Run.
+func (s *Server) buildJobs() error {
+	const op = "server: jobs"
+	h := &Jobs{
+		cfg: s.cfg, queue: s.store.Jobs(), vault: s.vault, public: s.public, log: s.log.With("room", "jobs"),
+		ids: jobs.NewIDs(s.now, rand.Reader), clock: clock{s.now, s.putClock},
+	}
+	book, err := jobs.NewBook(s.cfg.Definitions())
+	if err != nil {
+		return fault.Wrap(op, err)
+	}
+	h.book.Store(book)
+	doers, err := s.doers()
+	if err != nil {
+		return err
+	}
+	hall, err := work.New(work.Config{
+		Doers: doers, Dir: filepath.Join(s.cfg.Data, "tasks"), Git: s.vault.Lend,
+		URL: s.public, Log: h.log, Now: s.now,
+	})
+	if err != nil {
+		return fault.Wrap(op, err)
+	}
+	if h.engine, err = jobs.New(jobs.Config{
+		Queue: h.queue, Runner: hall, Clock: h.clock, By: rand.Text(), Alone: true, Log: h.log,
+		Rand: mathrand.Float64,
+	}); err != nil {
+		return fault.Wrap(op, err)
+	}
+	s.jobs = h
+	return nil
+}
+
+// follow returns the jobs that ev asks for, and what a pusher is told of those that it does not ask
+// for. It reads what git has to say about ev only if a definition asks for it.
+func (h *Jobs) follow(ctx context.Context, ev jobs.Event) (list []jobs.Job, remarks []string) {
+	book := h.book.Load()
+	paths, messages := book.Asks(ev)
+	ev.Facts = h.facts(ctx, ev, paths, messages)
+	list, dropped := book.Plan(ev, h.ids)
+	if dropped > 0 {
+		h.log.Warn("more jobs than one happening makes", "repo", ev.Repo.String(), "dropped", dropped)
+		remarks = append(remarks, fmt.Sprintf("%d more jobs match than the %d that one push makes", dropped, jobs.MaxPerEvent))
+	}
+	return list, append(remarks, unmatched(book.Explain(ev))...)
+}
+
+// facts asks git what definitions want to know of changes.
+func (h *Jobs) facts(ctx context.Context, ev jobs.Event, paths, messages []grasp.RefChange) map[grasp.RefName]jobs.Facts {
+	out := map[grasp.RefName]jobs.Facts{}
+	for _, c := range paths {
+		list, ok := h.vault.Changed(ctx, ev.Repo, c, ev.Head, jobs.MaxPaths)
+		out[c.Ref] = jobs.Facts{Paths: list, Unknown: !ok}
+	}
+	for _, c := range messages {
+		f, known := out[c.Ref]
+		f.Unknown = f.Unknown || !known // nobody asked for its paths
+		f.Message = h.vault.Message(ctx, ev.Repo, c.New)
+		out[c.Ref] = f
+	}
+	return out
+}
+
+// unmatched returns a line for each definition that wants the pusher to know why it made no job of any
+// ref (S0-25).
+func unmatched(list []jobs.Match) []string {
+	made := map[string]bool{}
+	for _, m := range list {
+		made[m.Job] = made[m.Job] || m.OK
+	}
+	var out []string
+	said := map[string]bool{}
+	for _, m := range list {
+		if m.Tell && !made[m.Job] && !said[m.Job] {
+			said[m.Job] = true
+			out = append(out, fmt.Sprintf("job %s does not run: %s", m.Job, m.Text))
+		}
+	}
+	return out
+}
+
+// maxTold is how many jobs a pusher is told of one by one.
+const maxTold = 10
+
+// notes tells whoever pushed which jobs there are (S0-14).
+func (h *Jobs) notes(ctx context.Context, list []jobs.Job, remarks []string) []string {
+	var out []string
+	for i, j := range list {
+		if i == maxTold && len(list) > maxTold+1 {
+			out = append(out, fmt.Sprintf("gitroost: %d more jobs: %s/jobs", len(list)-maxTold, h.public))
+			break
+		}
+		line := fmt.Sprintf("gitroost: job %s %s ", j.Name, j.ID)
+		is, err := h.queue.Job(ctx, j.ID)
+		switch {
+		case err != nil || !is.State.Ended() || is.Reason == "":
+			line += "queued " + h.public + "/jobs/" + string(j.ID)
+		default:
+			line += string(is.State) + ": " + is.Reason
+		}
+		out = append(out, line)
+	}
+	for i, r := range remarks {
+		if i == maxTold {
+			break
+		}
+		out = append(out, "gitroost: "+r)
+	}
+	return out
+}
+
+// Run has jobs run until ctx ends, and those that run then end.
+func (h *Jobs) Run(ctx context.Context) error {
+	err := h.engine.Run(ctx)
+	if fault.Is(err, fault.Busy) {
+		h.log.Warn("jobs did not end in time", "err", err)
+		return nil
+	}
+	return err
+}
