@@ -16,7 +16,7 @@ type Definition struct {
 	Name    string        `json:"name"`
 	Kind    string        `json:"kind"`
 	Class   Class         `json:"class,omitempty"` // "" means Operator
-	Pool    string        `json:"pool,omitempty"`
+	Pool    string        `json:"pool,omitempty"`  // "" means what HabitsOf says
 	Repos   []string      `json:"repos,omitempty"` // patterns of "npub/identifier"; none means all
 	On      On            `json:"on"`
 	Needs   []Need        `json:"needs,omitempty"`
@@ -149,6 +149,9 @@ func read(d Definition) (*rule, error) {
 		return nil, fault.Errorf(fault.Invalid, op, "there is no class %.40q", string(d.Class))
 	}
 	habits := HabitsOf(d.Kind)
+	if d.Pool == "" {
+		d.Pool = habits.Pool
+	}
 	if d.Policy == "" {
 		d.Policy = habits.Policy
 	}

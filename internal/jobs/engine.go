@@ -56,7 +56,8 @@ type Config struct {
 
 	Log *slog.Logger // nil discards
 
-	// Workers is how many jobs run at a time in each pool. Nil means 4 in DefaultPool.
+	// Workers is how many jobs run at a time in each pool. Nil means 4 in DefaultPool; TellPool has
+	// 4 unless it is named.
 	Workers map[string]int
 
 	PerOwner int           // how many of one owner; 0 means 2
@@ -82,6 +83,10 @@ func (c *Config) setDefaults() {
 	}
 	if c.Workers == nil {
 		c.Workers = map[string]int{DefaultPool: 4}
+	}
+	if _, named := c.Workers[TellPool]; !named {
+		c.Workers = maps.Clone(c.Workers)
+		c.Workers[TellPool] = 4
 	}
 	if c.Rand == nil {
 		c.Rand = func() float64 { return 0.5 }

@@ -174,6 +174,11 @@ func Start(needs []Edge, state func(ID) (State, bool)) State {
 // the house does for itself never waits behind what strangers asked for.
 const DefaultPool = "jobs"
 
+// TellPool is where jobs run that tell others of something, unless they name another pool: what
+// tells of a long job does not wait until that has ended, and what nobody takes for days keeps none
+// from running.
+const TellPool = "tell"
+
 // A Job is one row of the queue. What stands above State is said once, by whoever makes it; the
 // rest is the Queue's.
 type Job struct {

@@ -156,10 +156,12 @@ func (f Filter) Page() int {
 
 // Bounds keep the queue from growing. They hold when a job is added.
 type Bounds struct {
-	PerOwner int // Waiting and Queued; 0 means 20
+	PerOwner int // Waiting and Queued in all pools but TellPool; 0 means 20
+	Told     int // likewise of one owner in TellPool; 0 means 1,000
 	Total    int // of all owners; 0 means 10,000
 
-	// Budget is what one owner's jobs may use in 24 hours; a zero field is not bounded.
+	// Budget is what one owner's jobs may use in 24 hours; a zero field is not bounded. Who has
+	// used it up is still told of it: it does not hold in TellPool.
 	Budget Usage
 }
 
@@ -167,6 +169,9 @@ type Bounds struct {
 func (b Bounds) OrElse() Bounds {
 	if b.PerOwner <= 0 {
 		b.PerOwner = 20
+	}
+	if b.Told <= 0 {
+		b.Told = 1000
 	}
 	if b.Total <= 0 {
 		b.Total = 10_000

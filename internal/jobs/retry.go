@@ -123,6 +123,7 @@ var webhookSteps = []time.Duration{
 type Habits struct {
 	Policy Policy
 	Retry  Retry
+	Pool   string // "" means DefaultPool
 }
 
 // HabitsOf returns the habits of a kind. A kind that is not known is careful: one after the other,
@@ -132,13 +133,13 @@ func HabitsOf(kind string) Habits {
 	case "site":
 		return Habits{Policy: Latest}
 	case "checkout":
-		return Habits{Latest, Retry{Max: 3, On: []string{FaultInfra}}}
+		return Habits{Policy: Latest, Retry: Retry{Max: 3, On: []string{FaultInfra}}}
 	case "mirror_push":
-		return Habits{Latest, Retry{Max: 10, Base: 5 * time.Second}}
-	case "webhook":
-		return Habits{All, Retry{Max: len(webhookSteps), Steps: webhookSteps}}
+		return Habits{Policy: Latest, Retry: Retry{Max: 10, Base: 5 * time.Second}}
+	case "webhook", "trigger":
+		return Habits{All, Retry{Max: len(webhookSteps), Steps: webhookSteps}, TellPool}
 	case "notify":
-		return Habits{All, Retry{Max: 6, Base: time.Minute}}
+		return Habits{All, Retry{Max: 6, Base: time.Minute}, TellPool}
 	}
 	return Habits{Policy: InTurn}
 }

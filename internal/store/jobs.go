@@ -227,12 +227,17 @@ func (a *applier) firstState(r *jobRow) (state jobs.State, reason string, budget
 // overBounds says why a job is one too many, or "".
 func (a *applier) overBounds(r *jobRow) (string, error) {
 	bounds := a.cfg.Jobs.OrElse()
+	most, tells := bounds.PerOwner, r.pool == jobs.TellPool
+	if tells {
+		most = bounds.Told
+	}
 	var owned, all int
-	if _, err := a.row(`SELECT (SELECT count(*) FROM jobs INDEXED BY jobs_waiting WHERE owner = ?1 AND state = 'waiting')
-		+ (SELECT count(*) FROM jobs INDEXED BY jobs_pending WHERE owner = ?1 AND state = 'queued')`, []any{r.owner[:]}, &owned); err != nil {
+	if _, err := a.row(`SELECT (SELECT count(*) FROM jobs INDEXED BY jobs_waiting WHERE owner = ?1 AND state = 'waiting' AND (pool = ?2) = ?3)
+		+ (SELECT count(*) FROM jobs INDEXED BY jobs_pending WHERE owner = ?1 AND state = 'queued' AND (pool = ?2) = ?3)`,
+		[]any{r.owner[:], jobs.TellPool, tells}, &owned); err != nil {
 		return "", err
 	}
-	if owned >= bounds.PerOwner {
+	if owned >= most {
 		return "the owner has too many jobs waiting", nil
 	}
 	if _, err := a.row(`SELECT (SELECT count(*) FROM jobs INDEXED BY jobs_waiting WHERE state = 'waiting')
@@ -242,7 +247,7 @@ func (a *applier) overBounds(r *jobRow) (string, error) {
 	if all >= bounds.Total {
 		return "too many jobs wait", nil
 	}
-	if bounds.Budget == (jobs.Usage{}) {
+	if bounds.Budget == (jobs.Usage{}) || tells {
 		return "", nil
 	}
 	var u jobs.Usage

@@ -157,22 +157,26 @@ func (m *Memory) begin(r *row) {
 			return
 		}
 	}
-	owned, all := 0, 0
+	owned, all, most := 0, 0, m.bounds.PerOwner
+	tells := r.Pool == jobs.TellPool
+	if tells {
+		most = m.bounds.Told
+	}
 	for _, o := range m.rows {
 		if o.State == jobs.Waiting || o.State == jobs.Queued {
 			all++
-			if o.Repo.Owner == r.Repo.Owner {
+			if o.Repo.Owner == r.Repo.Owner && (o.Pool == jobs.TellPool) == tells {
 				owned++
 			}
 		}
 	}
 	var why string
 	switch {
-	case owned >= m.bounds.PerOwner:
+	case owned >= most:
 		why = "the owner has too many jobs waiting"
 	case all >= m.bounds.Total:
 		why = "too many jobs wait"
-	case m.used(r.Repo.Owner, r.Created.Add(-24*time.Hour)).Over(m.bounds.Budget):
+	case !tells && m.used(r.Repo.Owner, r.Created.Add(-24*time.Hour)).Over(m.bounds.Budget):
 		why = "the owner has used up the budget of the day"
 	default:
 		r.State = start

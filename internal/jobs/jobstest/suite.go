@@ -46,6 +46,7 @@ func TestQueue(t *testing.T, open func(t *testing.T, b jobs.Bounds) jobs.Queue) 
 		{"RetryLosesToNewer", retryLoses},
 		{"Pools", pools},
 		{"BoundPerOwner/S4-33", boundPerOwner},
+		{"BoundPerOwnerTold/S4-33", boundTold},
 		{"BoundInAll/S4-33", boundInAll},
 		{"BudgetOfADay/S4-33", budget},
 		{"Schedules", schedules},
@@ -59,7 +60,7 @@ func TestQueue(t *testing.T, open func(t *testing.T, b jobs.Bounds) jobs.Queue) 
 			bounds := jobs.Bounds{PerOwner: 2000}
 			switch {
 			case strings.HasPrefix(c.name, "BoundPerOwner"):
-				bounds.PerOwner = 3
+				bounds.PerOwner, bounds.Told = 3, 5
 			case strings.HasPrefix(c.name, "BoundInAll"):
 				bounds.Total = 5
 			case strings.HasPrefix(c.name, "Budget"):
@@ -686,6 +687,21 @@ func boundPerOwner(b *bench) {
 	b.is(b.add(Repo(1, "r"), "x"), jobs.Queued, "") // there is room again
 }
 
+// What tells others is bounded by itself, so that a receiver that is away for days keeps no job from
+// running, and no budget keeps back what tells of it.
+func boundTold(b *bench) {
+	tell := func(j *jobs.Job) { j.Pool, j.Group, j.Policy = jobs.TellPool, "", jobs.All }
+	for range 5 {
+		b.is(b.add(Repo(1, "r"), "hook", tell), jobs.Queued, "")
+	}
+	b.is(b.add(Repo(1, "r"), "hook", tell), jobs.Skipped, jobs.ReasonBudget)
+	for range 3 {
+		b.is(b.add(Repo(1, "r"), "x"), jobs.Queued, "")
+	}
+	b.is(b.add(Repo(1, "r"), "x"), jobs.Skipped, jobs.ReasonBudget)
+	b.is(b.add(Repo(2, "r"), "hook", tell), jobs.Queued, "")
+}
+
 func boundInAll(b *bench) {
 	for n := range 5 {
 		b.add(Repo(n, "r"), "x")
@@ -710,6 +726,7 @@ func budget(b *bench) {
 	use(59 * time.Second)
 	use(time.Second)
 	b.is(b.add(Repo(1, "q"), "x"), jobs.Skipped, jobs.ReasonBudget)
+	b.is(b.add(Repo(1, "q"), "hook", func(j *jobs.Job) { j.Pool = jobs.TellPool }), jobs.Queued, "")
 	b.is(b.add(Repo(2, "r"), "x"), jobs.Queued, "")
 	b.now = b.now.Add(24 * time.Hour)
 	b.is(b.add(Repo(1, "q"), "x"), jobs.Queued, "")
