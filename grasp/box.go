@@ -81,7 +81,7 @@ const MaxLockers = 16
 // boxed reports whether the ref of p is in one of its boxes, at its tip.
 func (p Pull) boxed(at map[Addr]*Snapshot) bool {
 	for _, box := range p.Lockers() {
-		if snap := at[box]; snap != nil && p.Tip != "" && snap.Refs[PullRef(p.ID)] == p.Tip {
+		if snap := at[box]; snap != nil && p.Tip != "" && snap.Refs.OID(PullRef(p.ID)) == p.Tip {
 			return true
 		}
 	}
@@ -96,7 +96,7 @@ func (v View) Mirrored(at map[Addr]*Snapshot) []Addr {
 	for _, id := range slices.Sorted(maps.Keys(v.Pulls)) {
 		p := v.Pulls[id]
 		for _, box := range p.Lockers() {
-			if snap := at[box]; snap != nil && p.Tip != "" && snap.Refs[PullRef(id)] == p.Tip &&
+			if snap := at[box]; snap != nil && p.Tip != "" && snap.Refs.OID(PullRef(id)) == p.Tip &&
 				!slices.Contains(out, box) && len(c.concerned(p, c.maintainers)) > 0 {
 				out = append(out, box)
 			}
@@ -108,7 +108,7 @@ func (v View) Mirrored(at map[Addr]*Snapshot) []Addr {
 // checkBoxPush is CheckPush for a contributor's box. It takes PR refs alone; one whose event is known
 // here has to be the author's own, for this identifier, at its tip, and has to name the box
 // (G06-04, G06-05). No text holds a hex digit of what was pushed: chance makes error codes of them.
-func (v View) checkBoxPush(box Addr, now Refs, updates []RefChange) (Grant, error) {
+func (v View) checkBoxPush(box Addr, now Tips, updates []RefChange) (Grant, error) {
 	var g Grant
 	if len(updates) == 0 {
 		return Grant{}, refuse("H-244", Invalid, "the push names no ref")
@@ -128,7 +128,7 @@ func (v View) checkBoxPush(box Addr, now Refs, updates []RefChange) (Grant, erro
 		}
 	}
 	for _, u := range updates {
-		is := now.value(u.Ref)
+		is := value(now, u.Ref)
 		if is == u.New || is == ZeroOID && u.New.IsZero() {
 			continue // H-249
 		}

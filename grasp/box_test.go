@@ -188,7 +188,7 @@ func TestPushToABox(t *testing.T) {
 		{name: "an issue's", facts: []fact{func(t testing.TB, v *grasp.View) { v.Foreign[eventID("e1")] = struct{}{} }}, push: "@e1=p1", rule: "G06-05", text: "is no pull request"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			now := snapshot(c.now).Refs
+			now := snapshot(c.now).Refs.Map()
 			updates := push(now, c.push)
 			g, err := view(t, c.facts...).CheckPush(box, now, updates)
 			if c.rule == "" {
@@ -224,7 +224,7 @@ func (w *world) checkBoxEdits(t *testing.T, r grasp.RepoPlan) {
 	}
 	for _, e := range r.Edits {
 		id, ok := e.Ref.Pull()
-		if is, there := w.at[r.Repo].Refs[e.Ref]; !ok || !there || is != e.Old || !e.New.IsZero() {
+		if is, there := w.at[r.Repo].Refs.Tip(e.Ref); !ok || !there || is != e.Old || !e.New.IsZero() {
 			t.Errorf("box of %s: edit %+v", nameOf(r.Repo.Owner), e)
 		}
 		if p, known := w.view.Pulls[id]; known && p.Tip == e.Old && p.Event.PubKey == string(r.Repo.Owner) {

@@ -69,7 +69,7 @@ func Example() {
 	fmt.Println("granted by state", grant.State.ID.Short())
 
 	// What must happen, now that the commit is here?
-	now := &grasp.Snapshot{Refs: grasp.Refs{"refs/heads/main": commit}, Head: grasp.DefaultHead}
+	now := &grasp.Snapshot{Refs: grasp.Refs{"refs/heads/main": commit}.List(), Head: grasp.DefaultHead}
 	plan := view.Plan(
 		map[grasp.Addr]*grasp.Snapshot{repo: now},
 		grasp.OIDSet{commit: {}},

@@ -219,7 +219,7 @@ func (p *planner) align(repo Addr, now *Snapshot) *RepoPlan {
 
 // editsTowards returns what makes heads and tags those of target (G01-603). What a granted push
 // has already moved towards a state that is still coming stays as it is (G01-502).
-func editsTowards(target *State, now Refs, coming []*State) []RefChange {
+func editsTowards(target *State, now RefList, coming []*State) []RefChange {
 	kept := func(ref RefName, is OID) bool {
 		return slices.ContainsFunc(coming, func(s *State) bool {
 			if is.IsZero() {
@@ -229,16 +229,13 @@ func editsTowards(target *State, now Refs, coming []*State) []RefChange {
 		})
 	}
 	var out []RefChange
-	for ref, is := range now {
-		if ref.IsNostr() {
-			continue
-		}
-		if want := target.Refs.value(ref); want != is && !kept(ref, is) {
+	for ref, is := range now.Coded() {
+		if want := value(target.Refs, ref); want != is && !kept(ref, is) {
 			out = append(out, RefChange{ref, is, want})
 		}
 	}
 	for ref, want := range target.Refs {
-		if _, ok := now[ref]; !ok && !kept(ref, ZeroOID) {
+		if _, ok := now.Tip(ref); !ok && !kept(ref, ZeroOID) {
 			out = append(out, RefChange{ref, ZeroOID, want})
 		}
 	}
@@ -247,8 +244,8 @@ func editsTowards(target *State, now Refs, coming []*State) []RefChange {
 
 // pickHead returns the branch that HEAD must name, or "" if it is right already (G01-604,
 // G01-605, H-209).
-func pickHead(now *Snapshot, refs Refs, states []*State) RefName {
-	exists := func(r RefName) bool { _, ok := refs[r]; return ok && r.IsHead() }
+func pickHead(now *Snapshot, refs RefList, states []*State) RefName {
+	exists := func(r RefName) bool { _, ok := refs.Tip(r); return ok && r.IsHead() }
 	choose := func() RefName {
 		for _, s := range states {
 			if s.Head != "" && s.declares(s.Head) && exists(s.Head) {
@@ -260,13 +257,13 @@ func pickHead(now *Snapshot, refs Refs, states []*State) RefName {
 				return r
 			}
 		}
-		first := RefName("")
-		for r := range refs {
-			if r.IsHead() && (first == "" || r < first) {
-				first = r
+		for r := range refs.From(headsPrefix) {
+			if r.Name.IsHead() {
+				return r.Name
 			}
+			break
 		}
-		return first
+		return ""
 	}
 	if h := choose(); h != now.Head {
 		return h // "" where there is no branch at all
@@ -342,7 +339,7 @@ func (p *planner) pulls(at map[Addr]*Snapshot, repos map[Addr]*RepoPlan) {
 			if r == nil {
 				continue
 			}
-			is := at[repo].Refs.value(ref)
+			is := value(at[repo].Refs, ref)
 			switch {
 			case here && is != pull.Tip:
 				r.Edits = append(r.Edits, RefChange{ref, is, pull.Tip})
@@ -352,7 +349,7 @@ func (p *planner) pulls(at map[Addr]*Snapshot, repos map[Addr]*RepoPlan) {
 		}
 		box := Addr{Owner: pull.author(), ID: p.ID, Box: true}
 		if r := repos[box]; r != nil && pull.Fits(box) {
-			if is := at[box].Refs.value(ref); is != ZeroOID && is != pull.Tip {
+			if is := value(at[box].Refs, ref); is != ZeroOID && is != pull.Tip {
 				r.Edits = append(r.Edits, RefChange{ref, is, ZeroOID})
 			}
 		}
@@ -365,7 +362,7 @@ func (p *planner) pulls(at map[Addr]*Snapshot, repos map[Addr]*RepoPlan) {
 // removeOrphan deletes the PR ref of an event that never came.
 func (p *planner) removeOrphan(now *Snapshot, id EventID, r *RepoPlan) {
 	ref := PullRef(id)
-	is := now.Refs.value(ref)
+	is := value(now.Refs, ref)
 	if is == ZeroOID || slices.ContainsFunc(r.Edits, func(c RefChange) bool { return c.Ref == ref }) {
 		return
 	}

@@ -10,15 +10,16 @@ import (
 
 // snapshot spells a repository: "main=c1 HEAD=main". Without HEAD it is the default.
 func snapshot(spec string) *grasp.Snapshot {
-	s := &grasp.Snapshot{Refs: grasp.Refs{}, Head: grasp.DefaultHead}
+	s, refs := &grasp.Snapshot{Head: grasp.DefaultHead}, grasp.Refs{}
 	for f := range strings.FieldsSeq(spec) {
 		if h, ok := strings.CutPrefix(f, "HEAD="); ok {
 			s.Head = ref(h)
 			continue
 		}
 		n, o, _ := strings.Cut(f, "=")
-		s.Refs[ref(n)] = oid(o)
+		refs[ref(n)] = oid(o)
 	}
+	s.Refs = refs.List()
 	return s
 }
 
@@ -438,7 +439,7 @@ func TestPlan(t *testing.T) {
 			}
 			for _, r := range p.Repos {
 				for _, e := range r.Edits {
-					if was, ok := at[r.Repo].Refs[e.Ref]; ok && e.Old != was || !ok && e.Old != grasp.ZeroOID {
+					if was, ok := at[r.Repo].Refs.Tip(e.Ref); ok && e.Old != was || !ok && e.Old != grasp.ZeroOID {
 						t.Errorf("%s: old value %s", e.Ref, e.Old)
 					}
 				}

@@ -44,7 +44,7 @@ func branchesOf(r grasp.Refs) grasp.Refs {
 
 // may says what §2.9 and §2.11 say of a push whose old values are right: yes or no.
 func (w *world) may(owner grasp.PubKey, updates []grasp.RefChange) bool {
-	now := w.at[addrOf(owner)].Refs
+	now := w.at[addrOf(owner)].Refs.Map()
 	moves := map[grasp.RefName]grasp.OID{}
 	var real []grasp.RefChange
 	for _, u := range updates {
@@ -109,7 +109,7 @@ func (w *world) may(owner grasp.PubKey, updates []grasp.RefChange) bool {
 // newPush is a random push: towards a state, all of it or in part, and sometimes with something
 // else among it.
 func (w *world) newPush(owner grasp.PubKey) []grasp.RefChange {
-	now := w.at[addrOf(owner)].Refs
+	now := w.at[addrOf(owner)].Refs.Map()
 	var out []grasp.RefChange
 	if all := w.states(); len(all) > 0 && w.often(85) {
 		aim := pick(w, all).Refs
@@ -267,7 +267,7 @@ func (w *world) checkEdits(t *testing.T, r grasp.RepoPlan) {
 	}
 	states := w.ranked(owner)
 	for _, e := range r.Edits {
-		is, exists := w.at[addrOf(owner)].Refs[e.Ref]
+		is, exists := w.at[addrOf(owner)].Refs.Tip(e.Ref)
 		if exists != !e.Old.IsZero() || exists && is != e.Old || e.Old == e.New {
 			t.Errorf("%s: edit %+v", nameOf(owner), e)
 		}
@@ -304,10 +304,11 @@ func (w *world) checkEdits(t *testing.T, r grasp.RepoPlan) {
 // still coming, says of them; HEAD resolves if a branch exists; git can hold it all.
 func (w *world) checkAligned(t *testing.T, owner grasp.PubKey, snap *grasp.Snapshot) {
 	branch := false
-	for n := range snap.Refs {
+	refs := snap.Refs.Map()
+	for n := range refs {
 		branch = branch || n.IsHead()
 	}
-	if _, ok := snap.Refs[snap.Head]; branch && !ok {
+	if _, ok := refs[snap.Head]; branch && !ok {
 		t.Errorf("%s: HEAD names %s, which does not exist (H-209)", nameOf(owner), snap.Head)
 	}
 	if a, b, clash := grasp.Conflict(snap.Refs); clash {
@@ -327,16 +328,16 @@ func (w *world) checkAligned(t *testing.T, owner grasp.PubKey, snap *grasp.Snaps
 			continue
 		}
 		if h := s.Head; h != "" {
-			if _, declared := s.Refs[h]; declared && snap.Refs[h] != "" && snap.Head != h {
+			if _, declared := s.Refs[h]; declared && refs[h] != "" && snap.Head != h {
 				t.Errorf("%s: HEAD is %s, %s says %s (G01-604)", nameOf(owner), snap.Head, nameOf(s.ID), h)
 			}
 		}
-		for _, n := range slices.Sorted(maps.Keys(snap.Refs.Apply(grasp.Diff(nil, s.Refs)))) {
-			if n.IsNostr() || snap.Refs[n] == s.Refs[n] {
+		for _, n := range slices.Sorted(maps.Keys(refs.Apply(grasp.Diff(nil, s.Refs)))) {
+			if n.IsNostr() || refs[n] == s.Refs[n] {
 				continue
 			}
-			if !slices.ContainsFunc(coming, func(c grasp.State) bool { return c.Refs[n] == snap.Refs[n] }) {
-				t.Errorf("%s: %s is %s, %s says %s (G01-603)", nameOf(owner), n, nameOf(snap.Refs[n]), nameOf(s.ID), nameOf(s.Refs[n]))
+			if !slices.ContainsFunc(coming, func(c grasp.State) bool { return c.Refs[n] == refs[n] }) {
+				t.Errorf("%s: %s is %s, %s says %s (G01-603)", nameOf(owner), n, nameOf(refs[n]), nameOf(s.ID), nameOf(s.Refs[n]))
 			}
 		}
 		return
@@ -418,7 +419,7 @@ func TestNoGrantedPushIsUndone(t *testing.T) {
 			}
 			w.apply(p)
 			for _, u := range g.Updates {
-				is := w.at[addrOf(owner)].Refs[u.Ref]
+				is := w.at[addrOf(owner)].Refs.OID(u.Ref)
 				if is == "" {
 					is = grasp.ZeroOID
 				}
@@ -435,7 +436,7 @@ func TestNoGrantedPushIsUndone(t *testing.T) {
 				// a ref that the push deleted on its way to a newer one.
 				released := slices.Contains(p.Release, cause.ID)
 				newer := cause.At > granting.At || cause.At == granting.At && cause.ID < granting.ID
-				if released && cause.Refs[u.Ref] == w.at[addrOf(owner)].Refs[u.Ref] && (newer || u.New.IsZero() || g.Partial && clashes(cause, granting)) {
+				if released && cause.Refs[u.Ref] == w.at[addrOf(owner)].Refs.OID(u.Ref) && (newer || u.New.IsZero() || g.Partial && clashes(cause, granting)) {
 					continue
 				}
 				t.Errorf("%s: %s was pushed to %s, granted by %s, and is at %s after %s",

@@ -39,7 +39,10 @@ func (g Grant) Relies() []EventID {
 // refs/nostr/ carries its event's tip (G01-702). Otherwise it returns a *Refusal that names the
 // first offending ref and what was expected. It is all or nothing (H-251). What may be pushed to a
 // contributor's box is G06-04 and G06-05.
-func (v View) CheckPush(repo Addr, now Refs, updates []RefChange) (Grant, error) {
+func (v View) CheckPush(repo Addr, now Tips, updates []RefChange) (Grant, error) {
+	if now == nil {
+		now = Refs(nil)
+	}
 	if repo.Box {
 		return v.checkBoxPush(repo, now, updates)
 	}
@@ -60,7 +63,7 @@ func (v View) CheckPush(repo Addr, now Refs, updates []RefChange) (Grant, error)
 		if u.New != "" && !IsHex(string(u.New), 40) {
 			return Grant{}, refuseRef("H-253", u.Ref, "is pushed to what is no object id")
 		}
-		if now.value(u.Ref) == u.New || now.value(u.Ref) == ZeroOID && u.New.IsZero() {
+		if value(now, u.Ref) == u.New || value(now, u.Ref) == ZeroOID && u.New.IsZero() {
 			continue // H-249
 		}
 		g.Updates = append(g.Updates, u)
@@ -93,7 +96,7 @@ func (v View) CheckPush(repo Addr, now Refs, updates []RefChange) (Grant, error)
 		g.State, g.Partial = s, partial
 	}
 	for i, u := range g.Updates { // H-250
-		if is := now.value(u.Ref); u.Old != is && !(u.Old.IsZero() && is.IsZero()) {
+		if is := value(now, u.Ref); u.Old != is && !(u.Old.IsZero() && is.IsZero()) {
 			r := refuseRef("H-250", u.Ref, fmt.Sprintf("is at %s here, your push expects %s", spell(is), spell(u.Old)))
 			r.Text = "fetch first: " + r.Text
 			r.Hint = "run git fetch, then push again"
@@ -105,8 +108,8 @@ func (v View) CheckPush(repo Addr, now Refs, updates []RefChange) (Grant, error)
 	return g, nil
 }
 
-func (r Refs) value(n RefName) OID {
-	if o, ok := r[n]; ok {
+func value(t Tips, n RefName) OID {
+	if o, ok := t.Tip(n); ok {
 		return o
 	}
 	return ZeroOID
@@ -180,7 +183,7 @@ func (v View) checkPull(repo Addr, id EventID, u RefChange) error {
 }
 
 // grantingState finds the state that permits changes to heads and tags, or says why none does.
-func (v View) grantingState(repo Addr, now Refs, changes Refs, order []RefChange) (State, bool, error) {
+func (v View) grantingState(repo Addr, now Tips, changes Refs, order []RefChange) (State, bool, error) {
 	candidates := v.candidates(repo.Owner)
 	if len(candidates) == 0 {
 		r := refuse("G01-503", Blocked, "no repository state event authorises this push; publish kind 30618 first")
@@ -215,10 +218,10 @@ func (v View) grantingState(repo Addr, now Refs, changes Refs, order []RefChange
 
 // checkFolders refuses a partial push that would leave one ref where git needs a folder for
 // another. No state can ask for that, but a part of one may, while something older is in the way.
-func checkFolders(now, changes Refs) error {
+func checkFolders(now Tips, changes Refs) error {
 	created := make(map[RefName]struct{}, len(changes))
 	for ref, oid := range changes {
-		if _, exists := now[ref]; !exists && !oid.IsZero() {
+		if _, exists := now.Tip(ref); !exists && !oid.IsZero() {
 			created[ref] = struct{}{}
 		}
 	}
@@ -229,7 +232,7 @@ func checkFolders(now, changes Refs) error {
 		if oid, changed := changes[ref]; changed {
 			return !oid.IsZero()
 		}
-		_, exists := now[ref]
+		_, exists := now.Tip(ref)
 		return exists
 	}
 	refuse := func(ref, other RefName) error {
@@ -245,7 +248,7 @@ func checkFolders(now, changes Refs) error {
 		}
 	}
 	var ref, file RefName // the first, so that the same push is always told the same
-	for n := range now {
+	for n := range now.Coded() {
 		for folder := range folders(n) {
 			if _, made := created[folder]; made && stays(n) && (ref == "" || n < ref) {
 				ref, file = n, folder
@@ -259,7 +262,7 @@ func checkFolders(now, changes Refs) error {
 }
 
 // aligned reports whether heads and tags would be exactly what s declares.
-func aligned(s *State, now, changes Refs) bool {
+func aligned(s *State, now Tips, changes Refs) bool {
 	if len(s.Unsatisfiable) > 0 {
 		return false
 	}
@@ -274,8 +277,8 @@ func aligned(s *State, now, changes Refs) bool {
 		}
 		n++
 	}
-	for ref, oid := range now {
-		if _, changed := changes[ref]; changed || ref.IsNostr() {
+	for ref, oid := range now.Coded() {
+		if _, changed := changes[ref]; changed {
 			continue
 		}
 		if s.Refs[ref] != oid {

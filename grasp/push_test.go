@@ -265,10 +265,10 @@ func TestCheckPushWantsObjectIDs(t *testing.T) {
 // A View that knows nothing permits nothing, whatever else is asked of it.
 func TestZeroView(t *testing.T) {
 	var v grasp.View
-	if _, err := v.CheckPush(addr("O"), nil, push(nil, "main=c1")); err == nil {
+	if _, err := v.CheckPush(addr("O"), grasp.Refs(nil), push(nil, "main=c1")); err == nil {
 		t.Error("the zero View permits a push")
 	}
-	if _, err := v.CheckPush(addr("O"), nil, push(nil, "@e1=p1")); err == nil {
+	if _, err := v.CheckPush(addr("O"), grasp.Refs(nil), push(nil, "@e1=p1")); err == nil {
 		t.Error("the zero View permits a PR ref")
 	}
 	if _, err := v.CheckPush(grasp.Addr{}, nil, nil); err == nil {

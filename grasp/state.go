@@ -78,10 +78,10 @@ func ParseState(ev *nostr.Event) (State, error) {
 }
 
 // conflict finds two refs of which one would have to be a folder of the other.
-func conflict(refs Refs) (file, folder RefName, found bool) {
-	for n := range refs {
+func conflict(refs Tips) (file, folder RefName, found bool) {
+	for n := range refs.Coded() {
 		for folder := range folders(n) {
-			if _, ok := refs[folder]; ok {
+			if _, ok := refs.Tip(folder); ok {
 				return folder, n, true
 			}
 		}
@@ -101,7 +101,7 @@ func folders(n RefName) iter.Seq[RefName] {
 }
 
 // Conflict reports two names of refs that git cannot hold together: one is a folder of the other.
-func Conflict(refs Refs) (a, b RefName, found bool) { return conflict(refs) }
+func Conflict(refs Tips) (a, b RefName, found bool) { return conflict(refs) }
 
 // Empty reports whether s declares nothing: its author asserts no refs. Such a state deletes
 // nothing and authorises nothing (G01-311).

@@ -120,7 +120,7 @@ func newWorld(seed uint64) *world {
 	}
 	for _, o := range slices.Sorted(maps.Keys(w.view.Hosted)) {
 		w.at[addrOf(o)] = w.newSnapshot()
-		for _, c := range w.at[addrOf(o)].Refs {
+		for _, c := range w.at[addrOf(o)].Refs.Map() {
 			w.have.Add(c)
 		}
 		for _, id := range requests {
@@ -139,15 +139,16 @@ func newWorld(seed uint64) *world {
 			if !w.often(40) {
 				continue
 			}
-			s := &grasp.Snapshot{Refs: grasp.Refs{}, Head: grasp.DefaultHead}
+			s, refs := &grasp.Snapshot{Head: grasp.DefaultHead}, grasp.Refs{}
 			for _, id := range requests {
 				if w.often(40) {
-					s.Refs[grasp.PullRef(id)] = pick(w, commits)
+					refs[grasp.PullRef(id)] = pick(w, commits)
 				}
 				if _, known := w.view.Pulls[id]; !known && w.often(30) {
 					w.expired[box] = append(w.expired[box], id)
 				}
 			}
+			s.Refs = refs.List()
 			w.at[box] = s
 		}
 	}
@@ -214,20 +215,21 @@ func (w *world) newState(k grasp.PubKey) grasp.State {
 
 // newSnapshot is what a repository may look like: often like a state, with something changed.
 func (w *world) newSnapshot() *grasp.Snapshot {
-	s := &grasp.Snapshot{Refs: grasp.Refs{}, Head: pick(w, branches[:5])}
+	s, refs := &grasp.Snapshot{Head: pick(w, branches[:5])}, grasp.Refs{}
 	if all := w.states(); len(all) > 0 && w.often(60) {
-		s.Refs = maps.Clone(pick(w, all).Refs)
+		refs = maps.Clone(pick(w, all).Refs)
 		if w.often(50) {
-			delete(s.Refs, pick(w, branches))
+			delete(refs, pick(w, branches))
 		}
 	} else if w.often(70) {
-		s.Refs = w.newRefs()
+		refs = w.newRefs()
 	}
 	for _, id := range requests {
 		if w.often(30) {
-			s.Refs[grasp.PullRef(id)] = pick(w, commits)
+			refs[grasp.PullRef(id)] = pick(w, commits)
 		}
 	}
+	s.Refs = refs.List()
 	return s
 }
 
@@ -263,7 +265,7 @@ func (w *world) plan() grasp.Plan {
 func (w *world) here() grasp.OIDSet {
 	here := maps.Clone(w.have)
 	for _, box := range w.view.Mirrored(w.at) {
-		for _, c := range w.at[box].Refs {
+		for _, c := range w.at[box].Refs.Map() {
 			here.Add(c)
 		}
 	}
@@ -273,7 +275,7 @@ func (w *world) here() grasp.OIDSet {
 // boxed reports whether p is in a box of its author, for an identifier that it names.
 func (w *world) boxed(p grasp.Pull) bool {
 	for a, snap := range w.at {
-		if a.Box && p.Event.PubKey == string(a.Owner) && snap.Refs[grasp.PullRef(p.ID)] == p.Tip && p.Tip != "" &&
+		if a.Box && p.Event.PubKey == string(a.Owner) && snap.Refs.OID(grasp.PullRef(p.ID)) == p.Tip && p.Tip != "" &&
 			slices.ContainsFunc(p.Repos, func(r grasp.Addr) bool { return r.ID == a.ID }) {
 			return true
 		}
@@ -350,7 +352,7 @@ func (w *world) String() string {
 				nameOf(k), nameOf(grasp.EventID(a.Event.ID)), a.Shelf, a.ListsUs, keysOf(m), w.view.Hosted[k])
 		}
 		if s := w.at[addrOf(k)]; s != nil {
-			out += fmt.Sprintf("%s: repository %s, HEAD %s\n", nameOf(k), spellChanges(grasp.Diff(nil, s.Refs)), shortRef(s.Head))
+			out += fmt.Sprintf("%s: repository %s, HEAD %s\n", nameOf(k), spellChanges(grasp.Diff(nil, s.Refs.Map())), shortRef(s.Head))
 		}
 		for _, s := range w.view.States[k] {
 			out += fmt.Sprintf("%s: state %s at %d (%s): %s, HEAD %s, in vain %v\n",

@@ -5,10 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"maps"
 	"path/filepath"
 	"slices"
-	"sort"
 	"strings"
 	"syscall"
 	"time"
@@ -107,15 +105,15 @@ func refuse(rule string, ref grasp.RefName, text string) error {
 // move does the work of Apply. The caller has locked r, and st is its state.
 func (r *repo) move(ctx context.Context, st *state, edits []grasp.RefChange, head grasp.RefName) error {
 	for tries := 0; ; tries++ {
-		next, err := r.plan(ctx, st, edits)
+		next, changed, err := r.plan(ctx, st, edits)
 		if err != nil {
 			return err
 		}
 		moveHead := head != "" && head != st.snap.Head
-		if next == nil && !moveHead {
+		if !changed && !moveHead {
 			return nil
 		}
-		again, err := r.write(ctx, st, next, head, moveHead)
+		again, err := r.write(ctx, st, next, changed, head, moveHead)
 		if err != nil || !again {
 			return err
 		}
@@ -129,24 +127,24 @@ func (r *repo) move(ctx context.Context, st *state, edits []grasp.RefChange, hea
 	}
 }
 
-// plan returns the refs as they shall be, in byte order; nil if they are so already.
-func (r *repo) plan(ctx context.Context, st *state, edits []grasp.RefChange) ([]grasp.Ref, error) {
-	var fresh []grasp.Ref // what the edits set, in byte order
-	gone := map[grasp.RefName]struct{}{}
+// plan returns the refs as they shall be; changed is false if they are so already.
+func (r *repo) plan(ctx context.Context, st *state, edits []grasp.RefChange) (next grasp.RefList, changed bool, err error) {
+	var fresh []grasp.Ref // what the edits set
+	var gone []grasp.RefName
 	var want []grasp.OID
 	for _, e := range edits {
-		now, ok := st.snap.Refs[e.Ref]
+		now, ok := st.snap.Refs.Tip(e.Ref)
 		if !ok {
 			now = grasp.ZeroOID
 		}
 		if old := e.Old; old != now && !(old == "" && !ok) {
-			return nil, &fault.Error{Code: fault.Stale, Op: "gitdir: move refs", Text: string(e.Ref) + " has moved meanwhile",
+			return next, false, &fault.Error{Code: fault.Stale, Op: "gitdir: move refs", Text: string(e.Ref) + " has moved meanwhile",
 				Err: fmt.Errorf("it is at %s, not at %s", now, old)}
 		}
 		switch {
 		case e.New.IsZero():
 			if ok {
-				gone[e.Ref] = struct{}{}
+				gone = append(gone, e.Ref)
 			}
 		case e.New != now:
 			fresh = append(fresh, grasp.Ref{Name: grasp.RefName(strings.Clone(string(e.Ref))), OID: grasp.OID(strings.Clone(string(e.New)))})
@@ -154,29 +152,30 @@ func (r *repo) plan(ctx context.Context, st *state, edits []grasp.RefChange) ([]
 		}
 	}
 	if len(fresh) == 0 && len(gone) == 0 {
-		return nil, nil
+		return next, false, nil
 	}
 	infos, err := r.resolve(ctx, nil, want)
 	if err != nil {
-		return nil, err
+		return next, false, err
 	}
 	for i := range fresh {
 		p := &fresh[i]
 		if err := checkTip(p.Name, p.OID, infos); err != nil {
-			return nil, err
+			return next, false, err
 		}
 		if info := infos[p.OID]; info.kind == kindTag {
 			p.Peeled = info.peeled
 		}
 	}
 	slices.SortFunc(fresh, func(a, b grasp.Ref) int { return strings.Compare(string(a.Name), string(b.Name)) })
-	next := merge(st.list, fresh, gone)
+	slices.Sort(gone)
+	next = st.list.With(fresh, gone)
 	for _, p := range fresh {
 		if other, ok := inTheWay(next, p.Name); ok {
-			return nil, refuse("H-253", p.Name, fmt.Sprintf("it cannot exist together with %s", other))
+			return next, false, refuse("H-253", p.Name, fmt.Sprintf("it cannot exist together with %s", other))
 		}
 	}
-	return next, nil
+	return next, true, nil
 }
 
 // checkTip verifies that o is there, and is a commit where ref needs one.
@@ -191,48 +190,27 @@ func checkTip(ref grasp.RefName, o grasp.OID, infos map[grasp.OID]objectInfo) er
 	return nil
 }
 
-// merge returns list with fresh added or replaced and gone left out. Both are in byte order.
-func merge(list, fresh []grasp.Ref, gone map[grasp.RefName]struct{}) []grasp.Ref {
-	out := make([]grasp.Ref, 0, len(list)+len(fresh))
-	for _, p := range list {
-		for len(fresh) > 0 && fresh[0].Name < p.Name {
-			out, fresh = append(out, fresh[0]), fresh[1:]
-		}
-		if len(fresh) > 0 && fresh[0].Name == p.Name {
-			out, fresh = append(out, fresh[0]), fresh[1:]
-			continue
-		}
-		if _, drop := gone[p.Name]; !drop {
-			out = append(out, p)
-		}
-	}
-	return append(out, fresh...)
-}
-
 // inTheWay returns a ref of list that cannot exist together with name: a folder of git's would
 // have to be a file (hardening §5).
-func inTheWay(list []grasp.Ref, name grasp.RefName) (grasp.RefName, bool) {
-	find := func(s grasp.RefName) int {
-		return sort.Search(len(list), func(i int) bool { return list[i].Name >= s })
-	}
+func inTheWay(list grasp.RefList, name grasp.RefName) (grasp.RefName, bool) {
 	for i := len("refs/") + 1; i < len(name); i++ {
 		if name[i] != '/' {
 			continue
 		}
-		if j := find(name[:i]); j < len(list) && list[j].Name == name[:i] {
-			return list[j].Name, true
+		if _, ok := list.Tip(name[:i]); ok {
+			return name[:i], true
 		}
 	}
 	below := name + "/"
-	if j := find(below); j < len(list) && strings.HasPrefix(string(list[j].Name), string(below)) {
-		return list[j].Name, true
+	for r := range list.From(below) {
+		return r.Name, strings.HasPrefix(string(r.Name), string(below))
 	}
 	return "", false
 }
 
-// write puts next (unless nil) and head into place, durably, and remembers them. again is true if
+// write puts next (if changed) and head into place, durably, and remembers them. again is true if
 // the disk was not what st says; then nothing was written.
-func (r *repo) write(ctx context.Context, st *state, next []grasp.Ref, head grasp.RefName, moveHead bool) (again bool, err error) {
+func (r *repo) write(ctx context.Context, st *state, next grasp.RefList, changed bool, head grasp.RefName, moveHead bool) (again bool, err error) {
 	const op = "gitdir: write refs"
 	step := r.v.cfg.step
 	refs, err := r.lockFile(ctx, "packed-refs")
@@ -257,7 +235,7 @@ func (r *repo) write(ctx context.Context, st *state, next []grasp.Ref, head gras
 			return false, explainIO(op, err)
 		}
 	}
-	if next != nil {
+	if changed {
 		if err := writePackedRefs(refs, next); err != nil {
 			return false, explainIO(op, err)
 		}
@@ -273,7 +251,7 @@ func (r *repo) write(ctx context.Context, st *state, next []grasp.Ref, head gras
 			r.keep(nil)
 		}
 	}()
-	if next != nil {
+	if changed {
 		if err := refs.Place(); err != nil {
 			return false, explainIO(op, err)
 		}
@@ -296,64 +274,25 @@ func (r *repo) write(ctx context.Context, st *state, next []grasp.Ref, head gras
 	if err := step("apply: synced"); err != nil {
 		return false, fault.Wrap(op, err)
 	}
-	return false, r.follow(st, next, head, moveHead)
+	return false, r.follow(st, next, changed, head, moveHead)
 }
 
 // follow remembers what was written.
-func (r *repo) follow(st *state, next []grasp.Ref, head grasp.RefName, moveHead bool) error {
+func (r *repo) follow(st *state, next grasp.RefList, changed bool, head grasp.RefName, moveHead bool) error {
 	m, _, err := r.look()
 	if err != nil {
 		return err
 	}
-	snap := &grasp.Snapshot{Refs: st.snap.Refs, Head: st.snap.Head, Peeled: st.snap.Peeled, List: st.snap.List, Gen: r.v.gen.Add(1)}
+	snap := &grasp.Snapshot{Refs: st.snap.Refs, Head: st.snap.Head, Gen: r.v.gen.Add(1)}
 	if moveHead {
 		snap.Head = head
 	}
 	list := st.list
-	if next != nil {
-		snap.Refs, snap.Peeled = differ(st.snap, list, next)
-		list, snap.List = next, visible(next)
+	if changed {
+		list, snap.Refs = next, next.Visible()
 	}
 	r.keep(&state{there: true, snap: snap, list: list, mark: m})
 	return nil
-}
-
-// differ copies the maps of snap, which say what list says, and makes them say what next says.
-// Most refs are in both, and copying a map is much cheaper than building one.
-func differ(snap *grasp.Snapshot, list, next []grasp.Ref) (grasp.Refs, map[grasp.RefName]grasp.OID) {
-	refs, peeled := maps.Clone(snap.Refs), maps.Clone(snap.Peeled)
-	if refs == nil {
-		refs = grasp.Refs{}
-	}
-	if peeled == nil {
-		peeled = map[grasp.RefName]grasp.OID{}
-	}
-	for len(list) > 0 || len(next) > 0 {
-		switch {
-		case len(next) == 0 || len(list) > 0 && list[0].Name < next[0].Name:
-			delete(refs, list[0].Name)
-			delete(peeled, list[0].Name)
-			list = list[1:]
-			continue
-		case len(list) > 0 && list[0].Name == next[0].Name:
-			if list[0] == next[0] {
-				list, next = list[1:], next[1:]
-				continue
-			}
-			list = list[1:]
-		}
-		p := next[0]
-		next = next[1:]
-		if !p.Name.Visible() {
-			continue
-		}
-		refs[p.Name] = p.OID
-		delete(peeled, p.Name)
-		if p.Peeled != "" {
-			peeled[p.Name] = p.Peeled
-		}
-	}
-	return refs, peeled
 }
 
 // lockFile takes git's own lock on a file of the repository. It waits for another program's git, as

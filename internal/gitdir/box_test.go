@@ -19,7 +19,7 @@ func TestBox(t *testing.T) {
 	second := box
 	second.ID = "second"
 	ref := grasp.PullRef("8f00b0f2b7e43d3e9b8a2c1d0e5f6a7b8c9d0e1f2a3b4c5d6e7f8a9b0c1d2e3f")
-	if len(h.refs(box).Refs) != 0 || len(h.have(box, c1)) != 0 || h.Exists(box) {
+	if h.refs(box).Refs.Len() != 0 || len(h.have(box, c1)) != 0 || h.Exists(box) {
 		t.Error("a box that nobody pushed to is not empty")
 	}
 	top := filepath.Join(h.root, "prs")
@@ -30,7 +30,7 @@ func TestBox(t *testing.T) {
 		must(t, h.push(b, bytes.NewReader(w.pack(string(c1))), create(ref, c1)))
 		h.sound(b)
 	}
-	if h.Exists(demo) || len(h.refs(demo).Refs) != 0 {
+	if h.Exists(demo) || h.refs(demo).Refs.Len() != 0 {
 		t.Error("what was pushed to a box is in the repository of the same name")
 	}
 	must(t, h.Copy(t.Context(), box, demo, []grasp.OID{c1}))

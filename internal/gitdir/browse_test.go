@@ -19,7 +19,7 @@ func TestBrowseNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer b.Close()
-	if s, err := b.Refs(t.Context()); err != nil || len(s.All()) != 0 {
+	if s, err := b.Refs(t.Context()); err != nil || s.Refs.Len() != 0 {
 		t.Errorf("refs %v, %v", s, err)
 	}
 	for _, o := range []grasp.OID{grasp.OID(strings.Repeat("12", 20)), "x\ncontents y", "", "HEAD"} {

@@ -49,10 +49,10 @@ func (v *Vault) Changed(ctx context.Context, repo grasp.Addr, c grasp.RefChange,
 	was := c.Old
 	if was.IsZero() {
 		st, err := r.refs(ctx)
-		if err != nil || c.Ref == base || st.snap.Refs[base].IsZero() {
+		if err != nil || c.Ref == base || st.snap.Refs.OID(base).IsZero() {
 			return nil, false // everything is new
 		}
-		out, err := r.objectText(ctx, run.Words("merge-base"), st.snap.Refs[base], c.New)
+		out, err := r.objectText(ctx, run.Words("merge-base"), st.snap.Refs.OID(base), c.New)
 		if was = grasp.OID(strings.TrimSpace(out)); err != nil || !grasp.IsHex(string(was), 40) {
 			return nil, false
 		}

@@ -176,15 +176,15 @@ func afterwards(t *testing.T, d deed, old string) {
 	// The client comes again. What it sends is computed from what it sees.
 	var edits []grasp.RefChange
 	for _, e := range d.Edits {
-		e.Old = got.Refs[e.Ref]
+		e.Old = got.Refs.OID(e.Ref)
 		edits = append(edits, e)
 	}
 	must(t, h.push(demo, bytes.NewReader(d.Pack), edits...))
 	must(t, h.Apply(t.Context(), demo, nil, d.Head))
 	s := h.refs(demo)
 	for _, e := range d.Edits {
-		if want := e.New; s.Refs[e.Ref] != want && !(want.IsZero() && s.Refs[e.Ref] == "") {
-			t.Errorf("in the end %s is %s", e.Ref, s.Refs[e.Ref])
+		if want := e.New; s.Refs.OID(e.Ref) != want && !(want.IsZero() && s.Refs.OID(e.Ref) == "") {
+			t.Errorf("in the end %s is %s", e.Ref, s.Refs.OID(e.Ref))
 		}
 	}
 	if s.Head != d.Head {
@@ -196,16 +196,17 @@ func afterwards(t *testing.T, d deed, old string) {
 
 // news is what the refs look like once d was done.
 func (d deed) news(old string) string {
-	s := &grasp.Snapshot{Refs: grasp.Refs{}, Peeled: map[grasp.RefName]grasp.OID{}}
+	refs := grasp.Refs{}
 	for line := range strings.Lines(old) {
 		f := strings.Fields(line)
 		if f[0] != "HEAD" {
-			s.Refs[grasp.RefName(f[1])] = grasp.OID(f[0])
+			refs[grasp.RefName(f[1])] = grasp.OID(f[0])
 		}
 	}
-	s.Refs = s.Refs.Apply(d.Edits)
-	if s.Refs["refs/tags/v1"] != "" {
-		s.Peeled["refs/tags/v1"] = s.Refs[mainRef]
+	s := &grasp.Snapshot{Refs: refs.List().Apply(d.Edits)}
+	if tag, ok := s.Refs.Get("refs/tags/v1"); ok {
+		tag.Peeled = s.Refs.OID(mainRef)
+		s.Refs = s.Refs.With([]grasp.Ref{tag}, nil)
 	}
 	return tell(s)
 }
@@ -347,7 +348,7 @@ func (d *deed) starve() error {
 				fine++
 			}
 			s, err := v.Refs(ctx, demo)
-			if err == nil && s.Refs[mainRef] != d.Starve {
+			if err == nil && s.Refs.OID(mainRef) != d.Starve {
 				return fmt.Errorf("with %d free: refs are %s", n, tell(s))
 			}
 			if err != nil && !fault.Is(err, fault.Busy) {

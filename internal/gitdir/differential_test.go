@@ -100,7 +100,7 @@ func differential(t *testing.T, seed uint64) {
 				continue
 			}
 			used[n] = true
-			old, ok := now.Refs[n]
+			old, ok := now.Refs.Tip(n)
 			if !ok {
 				old = grasp.ZeroOID
 			}
@@ -131,9 +131,9 @@ func differential(t *testing.T, seed uint64) {
 		var pack []byte
 		if len(revs) > 0 {
 			var options []string
-			for _, n := range now.Refs.Sorted() {
+			for _, n := range now.Refs.Map().Sorted() {
 				if rnd.IntN(3) > 0 {
-					revs = append(revs, "^"+string(now.Refs[n]))
+					revs = append(revs, "^"+string(now.Refs.OID(n)))
 				}
 			}
 			if rnd.IntN(2) == 0 {

@@ -1,5 +1,7 @@
 package gitdir
 
+import "github.com/gitroost/gitroost/grasp"
+
 // WithStep makes f be called between the steps of what changes the disk.
 func (c Config) WithStep(f func(name string) error) Config {
 	c.step = f
@@ -22,7 +24,7 @@ func ReprintPackedRefs(data []byte, write func([]byte) (int, error)) (refs int, 
 	if err != nil {
 		return 0, err
 	}
-	return len(list), writePackedRefs(writerFunc(write), list)
+	return len(list), writePackedRefs(writerFunc(write), grasp.ListOf(list))
 }
 
 type writerFunc func([]byte) (int, error)

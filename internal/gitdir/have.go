@@ -99,7 +99,7 @@ func (r *repo) unproven(st *state, oids []grasp.OID, out grasp.OIDSet) []grasp.O
 	for _, o := range rest {
 		open.Add(o)
 	}
-	for _, p := range st.list {
+	for p := range st.list.All() {
 		for _, o := range [...]grasp.OID{p.OID, p.Peeled} {
 			if open.Has(o) {
 				out.Add(o)
@@ -163,11 +163,11 @@ func (r *repo) bounds(st *state, updates []grasp.RefChange, n int) []grasp.OID {
 		}
 	}
 	for _, u := range updates {
-		add(st.snap.Refs[u.Ref])
+		add(st.snap.Refs.OID(u.Ref))
 	}
-	add(st.snap.Refs[st.snap.Head])
+	add(st.snap.Refs.OID(st.snap.Head))
 	for _, want := range []func(grasp.RefName) bool{grasp.RefName.IsHead, grasp.RefName.IsTag} {
-		for _, p := range st.list {
+		for p := range st.list.All() {
 			if len(out) >= n {
 				return out
 			}

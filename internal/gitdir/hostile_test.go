@@ -372,7 +372,7 @@ func TestFullDisk(t *testing.T) {
 	w := newWork(t)
 	c1 := w.commit("a", "1\n")
 	refused(t, h.push(demo, bytes.NewReader(w.pack("main")), create(mainRef, c1)), fault.Busy, "no space")
-	if len(h.refs(demo).Refs) != 0 {
+	if h.refs(demo).Refs.Len() != 0 {
 		t.Error("refs moved")
 	}
 }

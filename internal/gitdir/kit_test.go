@@ -143,8 +143,8 @@ func (h *house) sound(repo grasp.Addr) {
 // tell writes a snapshot in the form of gitRefs.
 func tell(s *grasp.Snapshot) string {
 	var b strings.Builder
-	for _, n := range s.Refs.Sorted() {
-		fmt.Fprintf(&b, "%s %s %s\n", s.Refs[n], n, s.Peeled[n])
+	for r := range s.Refs.All() {
+		fmt.Fprintf(&b, "%s %s %s\n", r.OID, r.Name, r.Peeled)
 	}
 	fmt.Fprintf(&b, "HEAD %s\n", s.Head)
 	return b.String()
@@ -156,17 +156,17 @@ func gitRefs(t testing.TB, dir string) string {
 	if err != nil && out != "" {
 		t.Fatal(err)
 	}
-	refs := &grasp.Snapshot{Refs: grasp.Refs{}, Peeled: map[grasp.RefName]grasp.OID{}}
+	var refs []grasp.Ref
 	for line := range strings.Lines(out) {
 		o, n, _ := strings.Cut(strings.TrimSpace(line), " ")
 		if n, ok := strings.CutSuffix(n, "^{}"); ok {
-			refs.Peeled[grasp.RefName(n)] = grasp.OID(o)
+			refs[len(refs)-1].Peeled = grasp.OID(o)
 		} else if grasp.RefName(n).Visible() {
-			refs.Refs[grasp.RefName(n)] = grasp.OID(o)
+			refs = append(refs, grasp.Ref{Name: grasp.RefName(n), OID: grasp.OID(o)})
 		}
 	}
-	refs.Head = grasp.RefName(strings.TrimSpace(git(t, dir, nil, "symbolic-ref", "HEAD")))
-	return tell(refs)
+	head := grasp.RefName(strings.TrimSpace(git(t, dir, nil, "symbolic-ref", "HEAD")))
+	return tell(&grasp.Snapshot{Refs: grasp.ListOf(refs), Head: head})
 }
 
 // tryGit runs the git of the system in dir, as a person would.
@@ -306,4 +306,20 @@ func readFile(t testing.TB, path string) string {
 	b, err := os.ReadFile(path)
 	must(t, err)
 	return string(b)
+}
+
+// peeled is what the tag called n finally points to.
+func peeled(s *grasp.Snapshot, n grasp.RefName) grasp.OID {
+	r, _ := s.Refs.Get(n)
+	return r.Peeled
+}
+
+// peels returns how many refs are peeled.
+func peels(s *grasp.Snapshot) (n int) {
+	for r := range s.Refs.All() {
+		if r.Peeled != "" {
+			n++
+		}
+	}
+	return n
 }

@@ -26,22 +26,22 @@ func TestPushes(t *testing.T) {
 		update(mainRef, c1, c2), create("refs/tags/v1", tag), create(devRef, c1)))
 	h.sound(demo)
 	s := h.refs(demo)
-	if s.Refs[mainRef] != c2 || s.Peeled["refs/tags/v1"] != c2 || s.Head != grasp.DefaultHead {
+	if s.Refs.OID(mainRef) != c2 || peeled(s, "refs/tags/v1") != c2 || s.Head != grasp.DefaultHead {
 		t.Errorf("refs %s", tell(s))
 	}
 	// Forced back, one deleted, HEAD set.
 	must(t, h.Apply(t.Context(), demo, []grasp.RefChange{update(mainRef, c2, c1), remove(devRef, c1)}, mainRef))
 	h.sound(demo)
-	if s2 := h.refs(demo); s2.Head != mainRef || s2.Refs[mainRef] != c1 || len(s2.Refs) != 2 || s2.Gen <= s.Gen {
+	if s2 := h.refs(demo); s2.Head != mainRef || s2.Refs.OID(mainRef) != c1 || s2.Refs.Len() != 2 || s2.Gen <= s.Gen {
 		t.Errorf("refs %s", tell(s2))
 	}
-	if s.Refs[mainRef] != c2 {
+	if s.Refs.OID(mainRef) != c2 {
 		t.Error("a snapshot changed after it was handed out")
 	}
 	// What was pushed is there after a restart.
 	h.Close()
 	h = openAt(t, h.root, gitdirConfig())
-	if s := h.refs(demo); s.Head != mainRef || s.Refs[mainRef] != c1 || s.Peeled["refs/tags/v1"] != c2 {
+	if s := h.refs(demo); s.Head != mainRef || s.Refs.OID(mainRef) != c1 || peeled(s, "refs/tags/v1") != c2 {
 		t.Errorf("after a restart: %s", tell(s))
 	}
 }
@@ -167,7 +167,7 @@ func TestFolderAppearsWithTheFirstRef(t *testing.T) {
 		t.Error("a change that changes nothing made a folder")
 	}
 	must(t, h.Apply(t.Context(), demo, nil, mainRef))
-	if s := h.refs(demo); s.Head != mainRef || len(s.Refs) != 0 {
+	if s := h.refs(demo); s.Head != mainRef || s.Refs.Len() != 0 {
 		t.Errorf("refs %s", tell(s))
 	}
 	h.sound(demo)
@@ -188,7 +188,7 @@ func TestPushFromShallowClone(t *testing.T) {
 	h.sound(demo)
 	// Into a repository that does not have what is below, it would make the history shallow.
 	refused(t, h.push(fork, bytes.NewReader(shallow.pack("main")), create(mainRef, c4)), fault.Refused, "the pack was refused")
-	if len(h.refs(fork).Refs) != 0 {
+	if h.refs(fork).Refs.Len() != 0 {
 		t.Error("refs moved")
 	}
 }

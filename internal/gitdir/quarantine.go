@@ -141,7 +141,7 @@ func (q *quarantine) drop() {
 
 // weigh does what connected does and compares what is needed with what was sent.
 func (q *quarantine) weigh(ctx context.Context, st *state, updates []grasp.RefChange, open []grasp.OID) error {
-	needed, err := q.diskUsage(ctx, open, q.r.bounds(st, updates, len(st.list)))
+	needed, err := q.diskUsage(ctx, open, q.r.bounds(st, updates, st.list.Len()))
 	if err != nil {
 		return err
 	}
@@ -188,7 +188,7 @@ func (q *quarantine) slim(ctx context.Context, st *state, updates []grasp.RefCha
 		_, err = q.r.v.small(ctx, command{
 			args:  append(run.Words("pack-objects", "--revs", "--quiet", "--delta-base-offset"), base),
 			env:   q.r.objectEnv(q.packs, slices.Concat(packConfig, receiveConfig)),
-			stdin: strings.NewReader(revisions(open, q.r.bounds(st, updates, len(st.list)))),
+			stdin: strings.NewReader(revisions(open, q.r.bounds(st, updates, st.list.Len()))),
 		})
 	}
 	var slim *packs

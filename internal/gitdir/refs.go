@@ -28,7 +28,7 @@ const maxPackedRefs = 64 << 20
 type state struct {
 	there bool            // the repository has a folder
 	snap  *grasp.Snapshot // what is visible of list
-	list  []grasp.Ref     // everything in packed-refs, in byte order
+	list  grasp.RefList   // everything in packed-refs
 	mark  mark
 }
 
@@ -138,7 +138,7 @@ func (r *repo) refsLocked(ctx context.Context) (*state, error) {
 	if err != nil {
 		return nil, explainIO("gitdir: read HEAD", err)
 	}
-	return r.keep(newState(list, head, m, r.v.gen.Add(1))), nil
+	return r.keep(newState(grasp.ListOf(list), head, m, r.v.gen.Add(1))), nil
 }
 
 func (r *repo) keep(st *state) *state {
@@ -148,35 +148,8 @@ func (r *repo) keep(st *state) *state {
 	return st
 }
 
-func newState(list []grasp.Ref, head grasp.RefName, m mark, gen uint64) *state {
-	snap := &grasp.Snapshot{Refs: make(grasp.Refs, len(list)), Head: head, Peeled: map[grasp.RefName]grasp.OID{}, Gen: gen}
-	for _, p := range list {
-		if !p.Name.Visible() {
-			continue
-		}
-		snap.Refs[p.Name] = p.OID
-		if p.Peeled != "" {
-			snap.Peeled[p.Name] = p.Peeled
-		}
-	}
-	snap.List = visible(list)
-	return &state{there: true, snap: snap, list: list, mark: m}
-}
-
-// visible returns what may be told of list; list itself if that is all of it.
-func visible(list []grasp.Ref) []grasp.Ref {
-	for i, p := range list {
-		if !p.Name.Visible() {
-			out := slices.Clone(list[:i])
-			for _, p := range list[i:] {
-				if p.Name.Visible() {
-					out = append(out, p)
-				}
-			}
-			return out
-		}
-	}
-	return list
+func newState(list grasp.RefList, head grasp.RefName, m mark, gen uint64) *state {
+	return &state{there: true, snap: &grasp.Snapshot{Refs: list.Visible(), Head: head, Gen: gen}, list: list, mark: m}
 }
 
 // prepare tidies the repository at the first touch, and packs refs that somebody else left loose.
@@ -351,11 +324,11 @@ func parsePackedRefs(data []byte) (list []grasp.Ref, peeled bool, err error) {
 	return list, peeled, nil
 }
 
-// writePackedRefs writes list, which is in byte order, as git does.
-func writePackedRefs(w io.Writer, list []grasp.Ref) error {
+// writePackedRefs writes list as git does.
+func writePackedRefs(w io.Writer, list grasp.RefList) error {
 	b := bufio.NewWriterSize(w, 64<<10)
 	b.WriteString(packedHeader)
-	for _, p := range list {
+	for p := range list.All() {
 		b.WriteString(string(p.OID))
 		b.WriteByte(' ')
 		b.WriteString(string(p.Name))

@@ -98,8 +98,8 @@ func (r *repo) keepUp(ctx context.Context, d due) (removed int, err error) {
 // packAll packs what the refs reach, and into a second pack, of cruft, what they do not and is not
 // too old.
 func (r *repo) packAll(ctx context.Context, st *state, p *packs, temp string, life int) ([]string, error) {
-	tips := make([]grasp.OID, 0, len(st.list))
-	for _, ref := range st.list {
+	tips := make([]grasp.OID, 0, st.list.Len())
+	for ref := range st.list.All() {
 		tips = append(tips, ref.OID)
 	}
 	made, err := r.pack(ctx, temp, "all", life, revisions(tips, nil), run.Words("--revs")...)
@@ -219,13 +219,13 @@ func (r *repo) cover(ctx context.Context, st *state, p *packs, gone map[string]b
 	if len(covered) == 0 {
 		return covered, r.dropMultiIndex()
 	}
-	if len(st.list) == 0 {
+	if st.list.Len() == 0 {
 		// Nothing to make a bitmap of, yet: a pack may have come of which no ref knows. What is not
 		// covered is looked at again when the refs move.
 		return nil, r.dropMultiIndex()
 	}
 	var tips strings.Builder
-	for _, ref := range st.list {
+	for ref := range st.list.All() {
 		tips.WriteString(string(ref.OID) + "\n")
 		if ref.Peeled != "" {
 			tips.WriteString(string(ref.Peeled) + "\n")

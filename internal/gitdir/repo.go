@@ -63,7 +63,7 @@ func (r *repo) size() int {
 	defer r.mu.Unlock()
 	n := len(r.complete)
 	if r.state != nil {
-		n += len(r.state.list)
+		n += r.state.list.Len()
 	}
 	if r.packs != nil {
 		n += 16 * len(r.packs.list)

@@ -127,7 +127,7 @@ func TestSizeDuringUpkeep(t *testing.T) {
 	h = openAt(t, filepath.Join(t.TempDir(), "data"), gitdir.Config{UpkeepPacks: 6, UpkeepByHand: true, Now: clock.now}.WithStep(step))
 	w := newWork(t)
 	for i := range 3 {
-		at := h.refs(demo).Refs[mainRef]
+		at := h.refs(demo).Refs.OID(mainRef)
 		next := w.commit(fmt.Sprint("big", i), strings.Repeat(fmt.Sprint(i, " lines of text\n"), 500))
 		edit, revs := create(mainRef, next), []string{string(next)}
 		if at != "" {

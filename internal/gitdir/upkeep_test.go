@@ -43,7 +43,7 @@ func glob(t *testing.T, dir, pattern string) []string {
 // grow pushes n commits, one pack each.
 func (h *house) grow(w *work, repo grasp.Addr, n int) (last grasp.OID) {
 	h.t.Helper()
-	at := h.refs(repo).Refs[mainRef]
+	at := h.refs(repo).Refs.OID(mainRef)
 	for range n {
 		next := w.commit("f", fmt.Sprint("text ", w.n))
 		edit, revs := update(mainRef, at, next), []string{string(next), "^" + string(at)}
@@ -197,7 +197,7 @@ func TestUpkeepAndARefThatMoves(t *testing.T) {
 		t.Fatal("this test proves nothing")
 	}
 	h.sound(demo)
-	if h.refs(demo).Refs[devRef] != tip {
+	if h.refs(demo).Refs.OID(devRef) != tip {
 		t.Error("the ref is gone")
 	}
 }
@@ -288,7 +288,7 @@ func TestUpkeepUnderLoad(t *testing.T) {
 					return
 				default:
 				}
-				tip := h.refs(demo).Refs[mainRef]
+				tip := h.refs(demo).Refs.OID(mainRef)
 				var out bytes.Buffer
 				err := h.UploadPack(context.Background(), demo, 2, false, strings.NewReader(fetch2(line("want %s\n", tip))), &out)
 				if err != nil || !bytes.HasSuffix(out.Bytes(), []byte("0000")) {

@@ -137,8 +137,8 @@ func TestObjectsOfAnyShape(t *testing.T) {
 			}
 			must(t, h.Apply(t.Context(), demo, edits, ""))
 			h.sound(demo)
-			if s := h.refs(demo); len(s.Peeled) != 12 {
-				t.Errorf("%d tags are peeled", len(s.Peeled))
+			if s := h.refs(demo); peels(s) != 12 {
+				t.Errorf("%d tags are peeled", peels(s))
 			}
 			if got := h.have(demo, w.tip("HEAD"), w.tip("HEAD^{tree}"), w.tip("v3")); len(got) != 3 {
 				t.Errorf("have %v", got)
@@ -170,7 +170,7 @@ func TestForeignHand(t *testing.T) {
 		gen := h.refs(demo).Gen
 		git(t, dir, nil, c.do...)
 		s := h.refs(demo)
-		if c.want != "" && s.Refs[grasp.RefName(c.want)] != c1 {
+		if c.want != "" && s.Refs.OID(grasp.RefName(c.want)) != c1 {
 			t.Errorf("%v: not seen", c.do)
 		}
 		if i < 6 && s.Gen <= gen {
@@ -178,7 +178,7 @@ func TestForeignHand(t *testing.T) {
 		}
 		h.sound(demo)
 	}
-	if s := h.refs(demo); s.Head != "refs/heads/deep/er/x" || len(s.Refs) != 3 {
+	if s := h.refs(demo); s.Head != "refs/heads/deep/er/x" || s.Refs.Len() != 3 {
 		t.Errorf("refs %s", tell(s))
 	}
 	must(t, h.Apply(t.Context(), demo, []grasp.RefChange{update(mainRef, c1, c2)}, mainRef))
@@ -233,7 +233,7 @@ func TestMended(t *testing.T) {
 			c.do()
 			h = openAt(t, h.root, gitdir.Config{})
 			s := h.refs(demo)
-			if s.Head != c.head || len(s.Refs) != 1 || s.Refs[mainRef] != c1 {
+			if s.Head != c.head || s.Refs.Len() != 1 || s.Refs.OID(mainRef) != c1 {
 				t.Errorf("refs %s", tell(s))
 			}
 			h.sound(demo)
@@ -349,14 +349,14 @@ func TestRemove(t *testing.T) {
 	must(t, q.Check(t.Context(), []grasp.RefChange{update(mainRef, c1, c2)}))
 	must(t, h.Remove(t.Context(), demo))
 	must(t, h.Remove(t.Context(), demo))
-	if h.Exists(demo) || len(h.refs(demo).Refs) != 0 || len(h.have(demo, c1)) != 0 {
+	if h.Exists(demo) || h.refs(demo).Refs.Len() != 0 || len(h.have(demo, c1)) != 0 {
 		t.Error("it is still there")
 	}
 	if err := q.Admit(t.Context()); !fault.Is(err, fault.Stale) {
 		t.Errorf("admitted into a repository that is gone: %v", err)
 	}
 	q.Discard()
-	if h.Exists(demo) || len(old.Refs) != 1 {
+	if h.Exists(demo) || old.Refs.Len() != 1 {
 		t.Error("it came back, or an old snapshot changed")
 	}
 	must(t, h.push(demo, bytes.NewReader(w.pack("main")), create(mainRef, c2)))
@@ -411,7 +411,7 @@ func TestForgetting(t *testing.T) {
 				must(t, h.push(repo, bytes.NewReader(pack), create(mainRef, c1), create(devRef, c1)))
 			}
 			s := h.refs(repo)
-			if len(s.Refs) != 2 || len(h.have(repo, c1)) != 1 {
+			if s.Refs.Len() != 2 || len(h.have(repo, c1)) != 1 {
 				t.Errorf("%s: %s", repo, tell(s))
 			}
 			if s.Gen < last {
@@ -442,7 +442,7 @@ func TestTogether(t *testing.T) {
 					}
 					return
 				}
-				if s.Refs[mainRef] != s.Refs[devRef] {
+				if s.Refs.OID(mainRef) != s.Refs.OID(devRef) {
 					t.Errorf("a mixture: %s", tell(s))
 				}
 			}

@@ -77,7 +77,7 @@ func (x *exchange) pack(repo grasp.Addr, req *gitwire.FetchRequest) {
 		x.fail(repo, err)
 		return
 	}
-	if len(snap.Refs) == 0 {
+	if snap.Refs.Len() == 0 {
 		x.say(gitwire.AppendNotOurRef(nil, string(req.Wants[0])))
 		return
 	}

@@ -36,7 +36,7 @@ func holding(gen uint64, oids ...string) *fakeDesk {
 	for i, o := range oids {
 		refs[grasp.RefName(fmt.Sprintf("refs/heads/b%d", i))] = grasp.OID(o)
 	}
-	snap := &grasp.Snapshot{Refs: refs, Head: grasp.DefaultHead, Gen: gen}
+	snap := &grasp.Snapshot{Refs: refs.List(), Head: grasp.DefaultHead, Gen: gen}
 	return &fakeDesk{refs: func() (*grasp.Snapshot, error) { return snap, nil }}
 }
 

@@ -299,15 +299,16 @@ func (b *bare) snapshot() (*grasp.Snapshot, error) {
 	if err != nil {
 		return nil, err
 	}
-	snap := &grasp.Snapshot{Refs: grasp.Refs{}, Peeled: map[grasp.RefName]grasp.OID{}, Head: "refs/heads/main"}
+	var refs []grasp.Ref
 	for line := range strings.Lines(string(out)) {
 		f := strings.Fields(line)
-		snap.Refs[grasp.RefName(f[0])] = grasp.OID(f[1])
+		r := grasp.Ref{Name: grasp.RefName(f[0]), OID: grasp.OID(f[1])}
 		if len(f) == 3 {
-			snap.Peeled[grasp.RefName(f[0])] = grasp.OID(f[2])
+			r.Peeled = grasp.OID(f[2])
 		}
+		refs = append(refs, r)
 	}
-	return snap, nil
+	return &grasp.Snapshot{Refs: grasp.ListOf(refs), Head: "refs/heads/main"}, nil
 }
 
 func (b *bare) take(ctx context.Context, updates []grasp.RefChange, pack io.Reader, progress func(string)) error {

@@ -360,7 +360,7 @@ func TestBrowserFetch(t *testing.T) {
 
 // What git is given is what gitwire wrote, and a git that fails before it says anything is told.
 func TestFetchHandsOver(t *testing.T) {
-	snap := &grasp.Snapshot{Refs: grasp.Refs{"refs/heads/main": grasp.OID(one)}, Head: "refs/heads/main"}
+	snap := &grasp.Snapshot{Refs: grasp.Refs{"refs/heads/main": grasp.OID(one)}.List(), Head: "refs/heads/main"}
 	d := &fakeDesk{refs: func() (*grasp.Snapshot, error) { return snap, nil }}
 	var got string
 	var fail error
@@ -432,7 +432,7 @@ func FuzzServeHTTP(f *testing.F) {
 		if err != nil || strings.ContainsAny(method, " \r\n\x00") || method == "" {
 			return
 		}
-		snap := &grasp.Snapshot{Refs: grasp.Refs{"refs/heads/main": grasp.OID(one)}, Head: "refs/heads/main"}
+		snap := &grasp.Snapshot{Refs: grasp.Refs{"refs/heads/main": grasp.OID(one)}.List(), Head: "refs/heads/main"}
 		d := admit(&fakePush{})
 		d.refs = func() (*grasp.Snapshot, error) { return snap, nil }
 		d.find = func(grasp.Addr) (grasp.Hosting, error) { return grasp.Live, nil }

@@ -386,7 +386,7 @@ func TestTrickle(t *testing.T) {
 
 // A reader that does not read ends its git.
 func TestStalledReader(t *testing.T) {
-	snap := &grasp.Snapshot{Refs: grasp.Refs{"refs/heads/main": grasp.OID(one)}, Head: "refs/heads/main"}
+	snap := &grasp.Snapshot{Refs: grasp.Refs{"refs/heads/main": grasp.OID(one)}.List(), Head: "refs/heads/main"}
 	d := &fakeDesk{refs: func() (*grasp.Snapshot, error) { return snap, nil }}
 	ended := make(chan error, 1)
 	git := &fakeGit{run: func(ctx context.Context, _ int, _ io.Reader, w io.Writer) error {

@@ -3,7 +3,6 @@ package gitwire
 import (
 	"io"
 	"slices"
-	"sort"
 	"strings"
 	"sync"
 
@@ -96,28 +95,26 @@ func (p *printer) flush() {
 // A1). agent is what Agent returned.
 func UploadAdvert(snap *grasp.Snapshot, version int, agent string) Answer {
 	return func(p *printer) {
-		refs := snap.All()
 		p.packet("# service=", UploadPack, "\n")
 		p.end()
 		if version == 1 {
 			p.packet("version 1\n")
 		}
 		caps := uploadCaps
-		head, resolves := snap.Refs[snap.Head]
+		head, resolves := snap.Refs.Tip(snap.Head)
 		resolves = resolves && snap.Head.IsHead()
 		if resolves {
 			caps += " symref=HEAD:" + string(snap.Head)
 		}
 		caps = "\x00" + caps + " object-format=sha1 agent=" + agent
-		if len(refs) == 0 {
+		if snap.Refs.Len() == 0 {
 			p.packet(string(grasp.ZeroOID), " capabilities^{}", caps, "\n")
 		}
 		if resolves {
 			p.packet(string(head), " HEAD", caps, "\n")
 			caps = ""
 		}
-		for i := range refs {
-			r := &refs[i]
+		for r := range snap.Refs.All() {
 			p.packet(string(r.OID), " ", string(r.Name), caps, "\n")
 			caps = ""
 			if r.Peeled != "" {
@@ -132,15 +129,14 @@ func UploadAdvert(snap *grasp.Snapshot, version int, agent string) Answer {
 // others (H-202, H-205).
 func ReceiveAdvert(snap *grasp.Snapshot, agent string) Answer {
 	return func(p *printer) {
-		refs := snap.All()
 		p.packet("# service=", ReceivePack, "\n")
 		p.end()
 		caps := "\x00" + receiveCaps + " object-format=sha1 agent=" + agent
-		if len(refs) == 0 {
+		if snap.Refs.Len() == 0 {
 			p.packet(string(grasp.ZeroOID), " capabilities^{}", caps, "\n")
 		}
-		for i := range refs {
-			p.packet(string(refs[i].OID), " ", string(refs[i].Name), caps, "\n")
+		for r := range snap.Refs.All() {
+			p.packet(string(r.OID), " ", string(r.Name), caps, "\n")
 			caps = ""
 		}
 		p.end()
@@ -170,7 +166,7 @@ func (q *LsRefs) Answer(snap *grasp.Snapshot) Answer {
 	match := newPrefixSet(q.Prefixes)
 	return func(p *printer) {
 		if match.has("HEAD") && snap.Head.IsHead() {
-			oid, resolves := snap.Refs[snap.Head]
+			oid, resolves := snap.Refs.Tip(snap.Head)
 			switch {
 			case resolves && q.Symrefs:
 				p.packet(string(oid), " HEAD symref-target:", string(snap.Head), "\n")
@@ -180,7 +176,7 @@ func (q *LsRefs) Answer(snap *grasp.Snapshot) Answer {
 				p.packet("unborn HEAD symref-target:", string(snap.Head), "\n")
 			}
 		}
-		match.each(snap.All(), func(r *grasp.Ref) {
+		match.each(snap.Refs, func(r grasp.Ref) {
 			if r.Peeled != "" && q.Peel {
 				p.packet(string(r.OID), " ", string(r.Name), " peeled:", string(r.Peeled), "\n")
 			} else {
@@ -212,19 +208,21 @@ func newPrefixSet(prefixes []string) prefixSet {
 	return set
 }
 
-// each calls f with those of refs, which are in byte order, that begin with one of the prefixes. It
-// finds where each prefix begins, and does not look at what lies between.
-func (s prefixSet) each(refs []grasp.Ref, f func(*grasp.Ref)) {
+// each calls f with those of refs that begin with one of the prefixes. It finds where each prefix
+// begins, and does not look at what lies between.
+func (s prefixSet) each(refs grasp.RefList, f func(grasp.Ref)) {
 	if s == nil {
-		for i := range refs {
-			f(&refs[i])
+		for r := range refs.All() {
+			f(r)
 		}
 		return
 	}
 	for _, prefix := range s {
-		at := sort.Search(len(refs), func(i int) bool { return string(refs[i].Name) >= prefix })
-		for refs = refs[at:]; len(refs) > 0 && strings.HasPrefix(string(refs[0].Name), prefix); refs = refs[1:] {
-			f(&refs[0])
+		for r := range refs.From(grasp.RefName(prefix)) {
+			if !strings.HasPrefix(string(r.Name), prefix) {
+				break
+			}
+			f(r)
 		}
 	}
 }

@@ -264,7 +264,7 @@ func FuzzLsRefs(f *testing.F) {
 			}
 			return false
 		}
-		for n := range sample.Refs {
+		for n := range sample.Refs.Map() {
 			if got[string(n)] != (n.Visible() && want(string(n))) {
 				t.Fatalf("%s with %q", n, q.Prefixes)
 			}

@@ -81,7 +81,7 @@ func (b *builder) readRefs(ctx context.Context) error {
 		return err
 	}
 	var tags []tag
-	for _, r := range snap.All() {
+	for r := range snap.Refs.All() {
 		if name, ok := strings.CutPrefix(string(r.Name), "refs/heads/"); ok {
 			b.branches = append(b.branches, branch{name: name, tip: r.OID})
 		} else if name, ok := strings.CutPrefix(string(r.Name), "refs/tags/"); ok {

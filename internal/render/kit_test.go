@@ -116,7 +116,7 @@ func (w *world) bring() {
 		if name == "" {
 			continue
 		}
-		was, ok := snap.Refs[grasp.RefName(name)]
+		was, ok := snap.Refs.Tip(grasp.RefName(name))
 		if !ok {
 			was = grasp.OID(strings.Repeat("0", 40))
 		}

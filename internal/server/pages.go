@@ -59,7 +59,7 @@ func (p source) Repo(ctx context.Context, repo grasp.Addr) (web.Page, error) {
 		return page, err
 	}
 	if repo.Box {
-		page.Refs, page.RefCount = compare(nil, snap.Refs)
+		page.Refs, page.RefCount = compare(nil, snap.Refs.Map())
 		return page, nil
 	}
 	view, err := p.s.steward.View(ctx, repo.ID)
@@ -94,7 +94,7 @@ func (p source) Repo(ctx context.Context, repo grasp.Addr) (web.Page, error) {
 		page.State = &web.State{ID: st.ID, Author: st.Author, At: time.Unix(st.At, 0)}
 		signed = st.Refs
 	}
-	page.Refs, page.RefCount = compare(signed, snap.Refs)
+	page.Refs, page.RefCount = compare(signed, snap.Refs.Map())
 	return page, nil
 }
 

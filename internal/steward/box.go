@@ -53,7 +53,7 @@ func (s *Steward) disownIn(ctx context.Context, o Orphan, ev *nostr.Event) error
 			return fault.Wrap("steward: disown", err)
 		}
 		p, err := s.pull(ctx, ev)
-		if err == nil && p.Fits(o.Repo) && snap.Refs[grasp.PullRef(o.Event)] == p.Tip {
+		if err == nil && p.Fits(o.Repo) && snap.Refs.OID(grasp.PullRef(o.Event)) == p.Tip {
 			return nil
 		}
 	}

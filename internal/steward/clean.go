@@ -272,7 +272,7 @@ func (c *cleaning) closing(ctx context.Context, k *known, e Entry, going map[gra
 		return nil, fault.Wrap("steward: enforce", err)
 	}
 	r := Repo{Addr: repo, Hosting: grasp.Deleted, Since: c.s.cfg.Now()}
-	if e.Shelf == grasp.Waiting && len(snap.Refs) == 0 {
+	if e.Shelf == grasp.Waiting && snap.Refs.Len() == 0 {
 		r = doomed(repo)
 		gone = append(gone, repo)
 	}

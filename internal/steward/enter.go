@@ -117,7 +117,7 @@ func (s *Steward) roomForOrphans(ctx context.Context, k *known, view grasp.View,
 	fresh := 0
 	for _, id := range g.Pulls {
 		_, accepted := view.Pulls[id]
-		_, there := snap.Refs[grasp.PullRef(id)]
+		_, there := snap.Refs.Tip(grasp.PullRef(id))
 		if !accepted && !there {
 			fresh++
 		}

@@ -134,7 +134,7 @@ func (s *Steward) pullsHere(ctx context.Context, k *known, repo grasp.Addr, snap
 	}
 	var out []grasp.Pull
 	for _, id := range ids {
-		tip, there := snap.Refs[grasp.PullRef(id)]
+		tip, there := snap.Refs.Tip(grasp.PullRef(id))
 		if !there {
 			continue
 		}

@@ -76,7 +76,7 @@ func (s *Steward) expiredOrphans(ctx context.Context, k *known, sc scene) (map[g
 		if o.Repo.Box {
 			sc.doubtful[o.Repo] = true
 			rows = append(rows, Orphan{Repo: o.Repo, Event: o.Event})
-			if tip, there := sc.at[o.Repo].Refs[grasp.PullRef(o.Event)]; there {
+			if tip, there := sc.at[o.Repo].Refs.Tip(grasp.PullRef(o.Event)); there {
 				// Who pushed may have died before anybody noted that the event is here.
 				accepted, err := s.hasPull(ctx, k, o.Repo, o.Event, tip)
 				if err != nil {
@@ -110,7 +110,7 @@ func (s *Steward) orphaned(ctx context.Context, k *known, removed []Entry, deadl
 		if err != nil {
 			return false, fault.Wrap("steward: orphans of "+repo.String(), err)
 		}
-		_, there := snap.Refs[grasp.PullRef(id)]
+		_, there := snap.Refs.Tip(grasp.PullRef(id))
 		return there, nil
 	}
 	for _, e := range removed {
@@ -178,13 +178,13 @@ func (s *Steward) countOrphans(ctx context.Context, id string) ([]grasp.Addr, er
 		if err != nil {
 			return nil, fault.Wrap("steward: mend", err)
 		}
-		for ref, oid := range snap.Refs {
-			event, ok := ref.Pull()
+		for r := range snap.Refs.From("refs/nostr/") {
+			event, ok := r.Name.Pull()
 			o := Orphan{Repo: repo, Event: event}
 			if !ok || counted[o] {
 				continue
 			}
-			accepted, err := s.hasPull(ctx, k, repo, event, oid)
+			accepted, err := s.hasPull(ctx, k, repo, event, r.OID)
 			if err != nil {
 				return nil, err
 			}

@@ -17,7 +17,7 @@ func TestAnnounceStatePush(t *testing.T) {
 	}
 	w.wantHosting(demo, grasp.Live)
 	snap, err := w.s.Refs(t.Context(), demo)
-	if err != nil || len(snap.Refs) != 0 {
+	if err != nil || snap.Refs.Len() != 0 {
 		t.Fatalf("an empty repository: %v %v", snap, err)
 	}
 	state := st.State(alice, "demo", 1, "main", string(c2.ID), "HEAD", "ref: refs/heads/main")

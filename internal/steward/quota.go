@@ -107,7 +107,7 @@ func (s *Steward) growth(ctx context.Context, repo grasp.Addr, g grasp.Grant, n 
 		if err != nil {
 			return more, fault.Wrap("steward: quota", err)
 		}
-		if len(snap.Refs) == 0 {
+		if snap.Refs.Len() == 0 {
 			more.Repos = 1
 		}
 		return more, nil

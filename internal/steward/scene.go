@@ -108,7 +108,7 @@ func (s *Steward) discard(ctx context.Context, sc scene, box grasp.Addr) error {
 	if err != nil {
 		return fault.Wrap("steward: look at "+box.String(), err)
 	}
-	if len(snap.Refs) > 0 {
+	if snap.Refs.Len() > 0 {
 		return nil
 	}
 	if s.someoneLands(landingAt(box)) {

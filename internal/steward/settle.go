@@ -268,7 +268,7 @@ func (s *Steward) conclude(ctx context.Context, k *known, sc scene, plan grasp.P
 		s.scales.put(w.Repo, w.Weight, 0)
 	}
 	for repo, snap := range after {
-		s.done.put(repo, snap, len(snap.Refs))
+		s.done.put(repo, snap, snap.Refs.Len())
 	}
 	for _, rid := range release {
 		e, ok := k.entries[rid]
@@ -349,13 +349,13 @@ func (s *Steward) moved(ctx context.Context, repo grasp.Addr, is *grasp.Snapshot
 		return nil, nil
 	}
 	if ok {
-		return grasp.Diff(was.Refs, is.Refs), nil
+		return is.Refs.Diff(was.Refs), nil
 	}
 	refs, err := s.ledger.SettledRefs(ctx, repo)
 	if err != nil {
 		return nil, fault.Wrap("steward: settled refs of "+repo.String(), err)
 	}
-	return grasp.Diff(refs, is.Refs), nil
+	return is.Refs.Diff(refs.List()), nil
 }
 
 // dirty remembers an identifier whose settlement failed; Sweep tries again.

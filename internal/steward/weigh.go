@@ -53,11 +53,11 @@ func (s *Steward) split(ctx context.Context, repo grasp.Addr, was Weight, n int6
 		}
 		// Whose it was is not known: both gain, unless nothing is left that others pushed.
 		pulls := int64(0)
-		for ref := range snap.Refs {
-			if ref.IsNostr() {
+		for r := range snap.Refs.From("refs/nostr/") {
+			if r.Name.IsNostr() {
 				pulls = min(n, int64(float64(was.Pulls)*float64(n)/float64(was.Total())))
-				break
 			}
+			break
 		}
 		return Weight{Own: n - pulls, Pulls: pulls}, nil
 	case s.broughtByPulls(repo, push, moves):

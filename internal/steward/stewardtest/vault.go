@@ -188,7 +188,7 @@ func (v *Vault) Refs(ctx context.Context, repo grasp.Addr) (*grasp.Snapshot, err
 		return grasp.EmptySnapshot, nil
 	}
 	v.gen++
-	s := &grasp.Snapshot{Refs: refs, Head: head, Gen: v.gen}
+	s := &grasp.Snapshot{Refs: refs.List(), Head: head, Gen: v.gen}
 	v.snaps[repo] = s
 	return s, nil
 }
