@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/gitroost/gitroost/grasp"
+	"github.com/gitroost/gitroost/internal/work"
 )
 
 // A Config is what is in force. Take one from Load or Default; sizes are in bytes.
@@ -48,8 +49,12 @@ type Config struct {
 	Authors   Authors
 	Kinds     Kinds
 	Limits    Limits
+	Engine    Engine
 
-	Jobs []Job // what is done when something happens to a repository
+	// What stands in the file alone.
+	Jobs    []Job                   // what is done when something happens to a repository
+	Secrets map[string]SecretSource // where secrets are, and who may have them
+	Targets map[string]work.Target  // who can be told something
 }
 
 // Admin is what is for the operator alone.

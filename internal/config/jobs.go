@@ -22,8 +22,13 @@ import (
 // A Job is one entry of jobs: in the file.
 type Job struct {
 	jobs.Definition
-	Work  work.Spec // what Definition.Spec says, decoded
-	Where string    // "gitroost.yaml:12"
+	Work    work.Spec     // what Definition.Spec says, decoded
+	Notices []work.Notice // who is told how it ended
+	Private bool          // its page and its log are for maintainers and the operator
+	Where   string        // "gitroost.yaml:12"
+
+	secrets *token.Token // where it is said which secrets it is given
+	targets []*token.Token
 }
 
 // maxJobs is how many jobs a file defines at most.
@@ -56,6 +61,7 @@ func (r *yamlReader) jobList(key *token.Token, n ast.Node) {
 		r.l.out.Config.Jobs = append(r.l.out.Config.Jobs, j.Job)
 		r.needs = append(r.needs, j.needs...)
 	}
+	r.after = append(r.after, func() { r.checkJobs(key) })
 	for _, need := range r.needs {
 		if _, ok := names[need.Value]; !ok {
 			r.fault(need, "there is no job %q%s", need.Value, suggest(need.Value, slices.Sorted(maps.Keys(names))))
@@ -106,8 +112,14 @@ func (j *jobReader) read(n ast.Node) {
 		"concurrency": j.concurrency,
 		"timeout":     func(k *token.Token, v ast.Node) { j.Timeout = j.span(k, v) },
 		"explain":     func(k *token.Token, v ast.Node) { j.Explain = j.yes(k, v) },
+		"private":     func(k *token.Token, v ast.Node) { j.Private = j.yes(k, v) },
 	}
+	notify := j.notice // and the name of a kind
 	other := func(v *ast.MappingValueNode) bool {
+		if name := v.Key.GetToken(); name.Value == "notify" && j.kindBeside(n) {
+			notify(name, v.Value)
+			return true
+		}
 		if _, ok := work.NewSpec(v.Key.GetToken().Value); ok {
 			if j.kind != nil {
 				j.fault(v.Key.GetToken(), "a job is of one kind, and this one is %s already", j.kind.Key.GetToken().Value)
@@ -116,18 +128,15 @@ func (j *jobReader) read(n ast.Node) {
 			j.kind = v
 			return true
 		}
-		if slices.ContainsFunc(work.Kinds(), func(kind string) bool { return hasField(kind, v.Key.GetToken().Value) }) {
+		if slices.Contains(work.Beside, v.Key.GetToken().Value) {
 			j.siblings = append(j.siblings, v)
 			return true
 		}
 		return false
 	}
-	names := append(slices.Sorted(maps.Keys(keys)), work.Kinds()...)
+	names := append(slices.Clone(work.Beside), work.Kinds()...)
 	start := j.fields("a job", nil, n, keys, other, names)
-	j.Where = j.yamlReader.name
-	if start != nil {
-		j.Where = fmt.Sprintf("%s:%d", j.yamlReader.name, start.Position.Line)
-	}
+	j.Where = j.place(start)
 	if len(j.l.faults) > j.faults {
 		return
 	}
@@ -140,14 +149,59 @@ func (j *jobReader) read(n ast.Node) {
 		return
 	}
 	j.Kind = j.kind.Key.GetToken().Value
+	j.secrets = j.kind.Key.GetToken()
 	j.spec()
 	if len(j.l.faults) > j.faults {
+		return
+	}
+	if slices.Contains(runsThings, j.Kind) && len(j.Repos) == 0 {
+		// Anybody may announce a repository, so "all" is something to be said (jobs.md D7).
+		j.fault(j.name, "job %q does not say for which repositories: repos: [\"npub1…/shop\"], or repos: [\"*/*\"] for all, strangers' as well", j.Name)
 		return
 	}
 	alone := j.Definition
 	alone.Needs = nil
 	if _, err := jobs.NewBook([]jobs.Definition{alone}); err != nil {
 		j.fault(j.name, "%s", said(err))
+	}
+}
+
+// runsThings are the kinds that run programs, or hand on what a repository holds.
+var runsThings = []string{"exec", "ssh", "checkout", "mirror_push"}
+
+// kindBeside reports whether a job has another kind than notify, so that notify says who is told.
+func (j *jobReader) kindBeside(n ast.Node) bool {
+	m, ok := n.(*ast.MappingNode)
+	return ok && slices.ContainsFunc(m.Values, func(v *ast.MappingValueNode) bool {
+		name := v.Key.GetToken().Value
+		_, kind := work.NewSpec(name)
+		return kind && name != "notify"
+	})
+}
+
+// notice reads notify: who is told how a job ended; one of them, or a list.
+func (j *jobReader) notice(key *token.Token, n ast.Node) {
+	items := []ast.Node{n}
+	if list, ok := n.(*ast.SequenceNode); ok {
+		items = list.Values
+	}
+	for _, item := range items {
+		var one work.Notice
+		if !j.decode("notify", key, item, &one) {
+			return
+		}
+		if err := one.Check(); err != nil {
+			j.fault(at(item, key), "%s", said(err))
+			return
+		}
+		if _, err := jobs.RefGlobs(one.Repos...); err != nil {
+			j.fault(at(item, key), "%s", said(err))
+			return
+		}
+		for range one.To {
+			j.targets = append(j.targets, at(item, key))
+		}
+		j.Notices = append(j.Notices, one)
 	}
 }
 
@@ -207,22 +261,7 @@ func (j *jobReader) spec() {
 		}
 		body.Values = append(body.Values, s)
 	}
-	j.plainYAML(body)
-	if len(j.l.faults) > j.faults {
-		return
-	}
-	if err := decodeNode(body, spec); err != nil {
-		var y yaml.Error
-		if errors.As(err, &y) && y.GetToken() != nil {
-			t := y.GetToken()
-			hint := ""
-			if strings.Contains(y.GetMessage(), "unknown field") {
-				hint = suggest(t.Value, fieldsOf(j.Kind))
-			}
-			j.fault(t, "%s: %s%s", j.Kind, y.GetMessage(), hint)
-			return
-		}
-		j.fault(key, "%s: %v", j.Kind, err)
+	if !j.decode(j.Kind, key, body, spec) {
 		return
 	}
 	if err := spec.Check(); err != nil {
@@ -235,6 +274,29 @@ func (j *jobReader) spec() {
 		return
 	}
 	j.Work, j.Spec = spec, text
+}
+
+// decode reads a mapping into a struct with tags for yaml, strictly, and reports whether it could.
+func (r *yamlReader) decode(what string, key *token.Token, n ast.Node, into any) bool {
+	before := len(r.l.faults)
+	if r.plainYAML(n); len(r.l.faults) > before {
+		return false
+	}
+	err := decodeNode(n, into)
+	if err == nil {
+		return true
+	}
+	var y yaml.Error
+	if !errors.As(err, &y) || y.GetToken() == nil {
+		r.fault(at(n, key), "%s: %s", what, said(err))
+		return false
+	}
+	t, hint := y.GetToken(), ""
+	if strings.Contains(y.GetMessage(), "unknown field") {
+		hint = suggest(t.Value, fieldNames(reflect.TypeOf(into).Elem()))
+	}
+	r.fault(t, "%s: %s%s", what, y.GetMessage(), hint)
+	return false
 }
 
 // decodeNode keeps a decoder that stumbles over odd input from taking the program along.

@@ -19,6 +19,9 @@ type section struct {
 
 // sections are read in the order in which they stand in the file.
 var sections = []section{
+	{"secrets", (*yamlReader).secretList},
+	{"targets", (*yamlReader).targetList},
+	{"trust", (*yamlReader).trust},
 	{"jobs", (*yamlReader).jobList},
 }
 
@@ -87,6 +90,14 @@ func at(n ast.Node, key *token.Token) *token.Token {
 		}
 	}
 	return key
+}
+
+// place is where t stands, for a person.
+func (r *yamlReader) place(t *token.Token) string {
+	if t == nil || t.Position == nil {
+		return r.name
+	}
+	return fmt.Sprintf("%s:%d", r.name, t.Position.Line)
 }
 
 func absent(n ast.Node) bool {

@@ -43,7 +43,7 @@ const day = 24 * time.Hour
 // settings is the only place that knows the names. The order is that of the reference.
 func (c *Config) settings() []Setting {
 	l := &c.Limits
-	return amongLimits([]Setting{
+	return append(amongLimits([]Setting{
 		text(&c.Listen, "listen", "127.0.0.1:7334", hostport,
 			"Where git, the relay and the pages listen. The default is reached from this computer only. Port 0 lets the system choose."),
 		text(&c.Domain, "domain", "", authority,
@@ -218,5 +218,5 @@ func (c *Config) settings() []Setting {
 			"How long a WebSocket may be silent, answers to pings included."),
 		duration(&l.Keepalive, "limits.keepalive", "2m", time.Second, time.Hour,
 			"How long an HTTP connection is kept for the next request."),
-	}, relayLimits(&l.RelayLimits))
+	}, relayLimits(&l.RelayLimits)), engine(&c.Engine)...)
 }

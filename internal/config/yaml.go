@@ -45,6 +45,9 @@ func (l *loader) yaml(name string, data []byte) {
 			r.mapping("", doc.Body)
 		}
 	}
+	for _, look := range r.after {
+		look()
+	}
 }
 
 // parseYAML keeps a parser that stumbles over odd input from taking the program along.
@@ -63,6 +66,7 @@ type yamlReader struct {
 	lines []string
 	seen  map[string]int // line of each name that was met
 	needs []*token.Token // names of jobs that have to be there
+	after []func()       // what can be looked at when all was read
 }
 
 func (r *yamlReader) syntax(err error) {

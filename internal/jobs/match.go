@@ -76,7 +76,7 @@ func (b *Book) Asks(ev Event) (paths, messages []grasp.RefChange) {
 		var p, m bool
 		for _, r := range b.defs {
 			f := r.filterFor(ev, c)
-			if f == nil || !r.repos.Empty() && !r.repos.Match(repoName(ev.Repo)) || !f.refs.Match(string(c.Ref)) || c.New.IsZero() {
+			if f == nil || !r.repos.Empty() && !r.repos.Match(RepoName(ev.Repo)) || !f.refs.Match(string(c.Ref)) || c.New.IsZero() {
 				continue
 			}
 			p = p || !f.paths.Empty()
@@ -147,7 +147,7 @@ func (b *Book) Plan(ev Event, ids *IDs) (list []Job, dropped int) {
 		if ev.Trigger == OnSchedule {
 			j.Due = ev.Due
 		}
-		if ev.Trigger == OnPull && j.Class == Operator {
+		if ev.Trigger == OnPull || c.Ref.IsNostr() || ev.After != nil && ev.After.Class == Untrusted {
 			j.Class = Untrusted // what a stranger's commit holds is a stranger's, whoever wants it run
 		}
 		if ev.After != nil {
@@ -181,7 +181,7 @@ func (r *rule) filterFor(ev Event, c grasp.RefChange) *filter {
 
 // fits returns the first condition that is not met, or "".
 func (r *rule) fits(ev Event, c grasp.RefChange, force *bool) (condition, text string) {
-	if name := repoName(ev.Repo); !r.repos.Empty() && !r.repos.Match(name) {
+	if name := RepoName(ev.Repo); !r.repos.Empty() && !r.repos.Match(name) {
 		return "repos", fmt.Sprintf("it is for %s, and this is %s", r.repos, name)
 	}
 	switch ev.Trigger {
@@ -264,9 +264,9 @@ func (r *rule) follows(after *Job) (condition, text string) {
 	return "", ""
 }
 
-// repoName is what patterns of repositories are held against. Of a box "prs/" comes first, so that
+// RepoName is what patterns of repositories are held against. Of a box "prs/" comes first, so that
 // "npub1…/*" is no stranger's box.
-func repoName(a grasp.Addr) string {
+func RepoName(a grasp.Addr) string {
 	npub, err := nip19.EncodePublicKey(string(a.Owner))
 	if err != nil {
 		npub = string(a.Owner)
@@ -294,7 +294,7 @@ func (r *rule) groupKey(repo grasp.Addr, ref grasp.RefName) string {
 	if r.Policy == All {
 		return ""
 	}
-	name := repoName(repo)
+	name := RepoName(repo)
 	key := r.Group
 	if key == "" {
 		key = "{{.Repo}} {{.Job}} {{.Ref}}"

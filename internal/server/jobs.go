@@ -48,7 +48,7 @@ func (s *Server) buildJobs() error {
 		return err
 	}
 	hall, err := work.New(work.Config{
-		Doers: doers, Dir: filepath.Join(s.cfg.Data, "tasks"), Git: s.vault.Lend,
+		Doers: doers, Dir: filepath.Join(s.cfg.Data, "tasks"), Git: s.vault.Lend, Objects: h.objects, Secret: h.secret,
 		URL: s.public, Log: h.log, Now: s.now,
 	})
 	if err != nil {
@@ -56,12 +56,19 @@ func (s *Server) buildJobs() error {
 	}
 	if h.engine, err = jobs.New(jobs.Config{
 		Queue: h.queue, Runner: hall, Clock: h.clock, By: rand.Text(), Alone: true, Log: h.log,
+		Workers:  map[string]int{jobs.DefaultPool: s.cfg.Engine.Workers},
+		PerOwner: s.cfg.Engine.PerOwner, PerRepo: s.cfg.Engine.PerRepo, Timeout: s.cfg.Engine.Timeout,
 		Rand: mathrand.Float64,
 	}); err != nil {
 		return fault.Wrap(op, err)
 	}
 	s.jobs = h
 	return nil
+}
+
+// objects opens a repository for a job that reads it.
+func (h *Jobs) objects(ctx context.Context, repo grasp.Addr) (work.Objects, error) {
+	return h.vault.Browse(ctx, repo)
 }
 
 // follow returns the jobs that ev asks for, and what a pusher is told of those that it does not ask

@@ -125,7 +125,7 @@ func (s *Server) openData(ctx context.Context) error {
 	}
 	s.store, err = store.Open(ctx, filepath.Join(s.cfg.Data, "gitroost.db"), store.Config{
 		Now: s.now, MaxLimit: s.cfg.Limits.QueryResults, Readers: readers(s.cfg), CacheKiB: max(pageCache/(readers(s.cfg)+1), 512), Log: s.log.With("room", "store"),
-		Recall: cmp.Or(int(s.cfg.Relay.Cache), -1),
+		Recall: cmp.Or(int(s.cfg.Relay.Cache), -1), Jobs: s.cfg.Engine.Bounds(),
 	})
 	if err != nil {
 		return fault.Wrap("server: open the database", err)

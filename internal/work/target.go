@@ -63,6 +63,17 @@ func (t *Target) Check() error {
 	return t.Delivery.check(kind, false)
 }
 
+// Refs returns where the secrets of t come from, those that it has.
+func (t *Target) Refs() []*SecretRef {
+	var out []*SecretRef
+	for _, r := range []*SecretRef{&t.URLFrom, &t.Secret, &t.OldSecret, &t.Token} {
+		if !r.IsZero() {
+			out = append(out, r)
+		}
+	}
+	return out
+}
+
 // Topic returns the address of an ntfy server, with a slash at the end, and the topic there.
 func (t *Target) Topic() (server, topic string) {
 	i := strings.LastIndexByte(strings.TrimRight(t.Ntfy, "/"), '/')
