@@ -40,6 +40,7 @@ type Config struct {
 	Admin     Admin
 	Git       Git
 	Cache     Cache
+	Outward   Outward
 	Log       Log
 	Purgatory Purgatory
 	Repos     Repos
@@ -87,6 +88,18 @@ type Git struct {
 type Cache struct {
 	Size int64 // bytes on disk; 0: nothing is kept
 	Age  time.Duration
+}
+
+// Outward says where this server may go by itself, and how much of it.
+type Outward struct {
+	Allow          []netip.Prefix // reached although they are not the world
+	HTTP           bool           // http:// and ws:// too
+	CA             string         // PEM file; "": the system's authorities
+	HostConcurrent int            // requests to one host
+	HostPerMinute  int            // the same
+	HostRate       int64          // bytes per second of one host; 0: no bound
+	FetchSize      int64          // bytes of one fetch of git data
+	FetchTime      time.Duration
 }
 
 // Log says what is written about the work.

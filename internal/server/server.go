@@ -22,6 +22,7 @@ import (
 	"github.com/gitroost/gitroost/grasp"
 	"github.com/gitroost/gitroost/internal/answers"
 	"github.com/gitroost/gitroost/internal/config"
+	"github.com/gitroost/gitroost/internal/dial"
 	"github.com/gitroost/gitroost/internal/fault"
 	"github.com/gitroost/gitroost/internal/gitdir"
 	"github.com/gitroost/gitroost/internal/githttp"
@@ -63,7 +64,8 @@ type Server struct {
 	vault     *gitdir.Vault
 	answers   *answers.Cache
 	jobs      *Jobs
-	unlock    func() // of the data folder
+	way       *dial.Dialer // every connection to others
+	unlock    func()       // of the data folder
 	ready     chan struct{}
 }
 
@@ -97,6 +99,9 @@ func New(ctx context.Context, cfg config.Config, log *slog.Logger, opts ...Optio
 		if s.admin, err = net.Listen("tcp", cfg.Admin.Listen); err != nil {
 			return nil, fault.Errorf(fault.Invalid, "server: listen", "cannot listen on %s: %v; choose another address with --admin.listen", cfg.Admin.Listen, err)
 		}
+	}
+	if err := s.openWay(); err != nil {
+		return nil, err
 	}
 	if err := s.build(); err != nil {
 		return nil, err

@@ -1,0 +1,49 @@
+package server
+
+import (
+	"crypto/x509"
+	"net/netip"
+	"os"
+	"path/filepath"
+
+	"github.com/gitroost/gitroost/internal/dial"
+	"github.com/gitroost/gitroost/internal/fault"
+)
+
+// openWay makes the one dialer by which this server goes out. The listeners are bound.
+func (s *Server) openWay() error {
+	const op = "server: the way out"
+	o := s.cfg.Outward
+	bound := s.listener.Addr().String()
+	cfg := dial.Config{
+		Allow: o.Allow, Plain: o.HTTP, Now: s.now,
+		Own: s.cfg.Authorities(bound), OwnAddrs: addrPorts(bound, s.AdminAddr()),
+		HostConcurrent: o.HostConcurrent, HostPerMinute: o.HostPerMinute, HostBytesPerSecond: o.HostRate,
+	}
+	if o.CA != "" {
+		path, err := filepath.Abs(o.CA)
+		if err != nil {
+			return fault.Errorf(fault.Invalid, op, "outward.ca: %v", err)
+		}
+		pem, err := os.ReadFile(path)
+		if err != nil {
+			return fault.Errorf(fault.Invalid, op, "outward.ca: %v", err)
+		}
+		cfg.Roots = x509.NewCertPool()
+		if !cfg.Roots.AppendCertsFromPEM(pem) {
+			return fault.Errorf(fault.Invalid, op, "outward.ca: there is no certificate in %s; it must be PEM", path)
+		}
+	}
+	s.way = dial.New(cfg)
+	return nil
+}
+
+// addrPorts reads addresses of listeners and passes over what is none.
+func addrPorts(bound ...string) (out []netip.AddrPort) {
+	for _, b := range bound {
+		if a, err := netip.ParseAddrPort(b); err == nil {
+			out = append(out, a)
+		}
+	}
+	return out
+}
