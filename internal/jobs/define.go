@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/gitroost/gitroost/grasp"
 	"github.com/gitroost/gitroost/internal/fault"
 )
 
@@ -277,4 +278,24 @@ func (b *Book) Names() []string {
 		out = append(out, r.Name)
 	}
 	return out
+}
+
+// Definition returns the definition called name as it was read, with the hash that its jobs bear.
+func (b *Book) Definition(name string) (d Definition, hash Hash, ok bool) {
+	for _, r := range b.defs {
+		if r.Name == name {
+			return r.Definition, r.hash, true
+		}
+	}
+	return Definition{}, Hash{}, false
+}
+
+// Concerns reports whether there is a definition called name, and repo is one of its repositories.
+func (b *Book) Concerns(name string, repo grasp.Addr) bool {
+	for _, r := range b.defs {
+		if r.Name == name {
+			return r.repos.Empty() || r.repos.Match(RepoName(repo))
+		}
+	}
+	return false
 }

