@@ -3,7 +3,7 @@
 // NIP-86 to those who prove by NIP-98 that they hold a key of an operator (N-044), and to the
 // command line over a socket that only the owner of the data folder can open.
 //
-//	manage.go   what the door needs, and who is let in     nip98.go    whose request it is
+//	manage.go   what the door needs, and who is let in
 //	rpc.go      calls and answers                          address.go  which addresses a rule is about
 //	methods.go  the methods of NIP-86                      command.go  those of the command line, in words
 //	quota.go    what is kept here, and by whom
@@ -17,12 +17,12 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
-	"net/url"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/gitroost/gitroost/grasp"
+	"github.com/gitroost/gitroost/internal/nip98"
 )
 
 // A Desk holds the rules. It is safe for concurrent use.
@@ -89,30 +89,21 @@ type Config struct {
 	Grace time.Duration
 }
 
-// verifiers is how many signatures are looked at at a time: this door is open to strangers.
-const verifiers = 2
-
 // bodyTime is how long a caller may take to send the call.
 const bodyTime = 15 * time.Second
 
 // A Handler is the door. Make one with New; its methods may be called at once.
 type Handler struct {
-	cfg    Config
-	desk   Desk
-	house  House
-	log    *slog.Logger
-	hosts  map[string]bool
-	seen   replays
-	verify chan struct{}
+	cfg   Config
+	desk  Desk
+	house House
+	log   *slog.Logger
+	who   *nip98.Verifier
 }
 
 // New returns the door to desk and house.
 func New(cfg Config, desk Desk, house House, log *slog.Logger) *Handler {
-	h := &Handler{cfg: cfg, desk: desk, house: house, log: log, hosts: map[string]bool{}, verify: make(chan struct{}, verifiers)}
-	for _, a := range cfg.Authorities {
-		h.hosts[plainHost(a)] = true
-	}
-	return h
+	return &Handler{cfg: cfg, desk: desk, house: house, log: log, who: nip98.New(cfg.Now, cfg.Authorities)}
 }
 
 // Is reports whether a request is a call for this door (N-044).
@@ -134,7 +125,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
-	key, err := h.authenticate(r.Context(), auth, body)
+	key, err := h.who.Check(r.Context(), auth, nip98.Request{Method: http.MethodPost, Body: body})
 	if err != nil {
 		h.unauthorised(w, err.Error())
 		return
@@ -178,26 +169,6 @@ func (h *Handler) body(w http.ResponseWriter, r *http.Request) ([]byte, bool) {
 }
 
 func (h *Handler) unauthorised(w http.ResponseWriter, why string) {
-	w.Header().Set("WWW-Authenticate", `Nostr realm="NIP-98"`)
+	w.Header().Set("WWW-Authenticate", nip98.Challenge)
 	answer(w, http.StatusUnauthorized, response{Error: why})
-}
-
-// plainHost is an authority without the ports that need not be written.
-func plainHost(a string) string {
-	a = strings.ToLower(a)
-	return strings.TrimSuffix(strings.TrimSuffix(a, ":80"), ":443")
-}
-
-// names reports whether a u tag names this server: its root, with any of the schemes by which it
-// can be reached, since TLS may end in front of it.
-func (h *Handler) names(raw string) bool {
-	u, err := url.Parse(raw)
-	if err != nil || u.RawQuery != "" || u.Fragment != "" || u.User != nil || strings.Trim(u.Path, "/") != "" {
-		return false
-	}
-	switch strings.ToLower(u.Scheme) {
-	case "http", "https", "ws", "wss":
-		return h.hosts[plainHost(u.Host)]
-	}
-	return false
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/gitroost/gitroost/grasp"
 	"github.com/gitroost/gitroost/internal/fault"
 	"github.com/gitroost/gitroost/internal/manage"
+	"github.com/gitroost/gitroost/internal/nip98"
 )
 
 // A desk keeps rules in memory, and removes what it was told.
@@ -279,7 +280,7 @@ func FuzzAuthorization(f *testing.F) {
 	}
 	h := open(&desk{})
 	f.Fuzz(func(t *testing.T, header string) {
-		ev, err := manage.ParseAuthorization(header)
+		ev, err := nip98.ParseAuthorization(header)
 		if (err == nil) != (ev != nil) {
 			t.Fatalf("%v and %v", ev, err)
 		}
