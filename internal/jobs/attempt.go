@@ -27,6 +27,7 @@ func (e *Engine) attempt(ctx, life context.Context, t *task) {
 		case <-over:
 		}
 	}()
+	e.cfg.Log.Info("job begins", "job", j.ID, "repo", j.Repo.String(), "name", j.Name, "push", j.Push, "event", string(j.Cause), "attempt", j.Attempt)
 	log, kept := e.openLog(*j)
 	res := e.run(ctx, *j, log)
 	close(over)
@@ -113,8 +114,9 @@ func (e *Engine) finish(life context.Context, j Job, end Ending) {
 		err := e.cfg.Queue.Finish(life, e.cfg.By, j.ID, end)
 		switch {
 		case err == nil:
-			e.cfg.Log.Info("job", "job", j.ID, "repo", j.Repo.String(), "name", j.Name, "state", string(end.State),
-				"reason", end.Reason, "took", end.At.Sub(j.Started))
+			e.cfg.Log.Info("job", "job", j.ID, "repo", j.Repo.String(), "name", j.Name, "push", j.Push, "event", string(j.Cause),
+				"attempt", j.Attempt, "state", string(end.State), "reason", end.Reason, "took", end.At.Sub(j.Started))
+			e.cfg.Told(j.ID)
 			return
 		case fault.Is(err, fault.Stale):
 			// It was finished although that seemed to fail, or the lease was lost.

@@ -75,6 +75,9 @@ type Config struct {
 	// Follow returns the jobs that are made because j ended. They are queued in the transaction
 	// that ends it. Nil makes none.
 	Follow func(j Job) []Job
+
+	// Told is called when the queue was told how an attempt ended. It does not block. Nil does nothing.
+	Told func(id ID)
 }
 
 func (c *Config) setDefaults() {
@@ -90,6 +93,9 @@ func (c *Config) setDefaults() {
 	}
 	if c.Rand == nil {
 		c.Rand = func() float64 { return 0.5 }
+	}
+	if c.Told == nil {
+		c.Told = func(ID) {}
 	}
 	if c.Follow == nil {
 		c.Follow = func(Job) []Job { return nil }
