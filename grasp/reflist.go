@@ -120,6 +120,10 @@ func (l RefList) From(n RefName) iter.Seq[Ref] {
 	}
 }
 
+// Pieces yields every ref, in byte order, some hundreds at a time: for those to whom a call for each is
+// too much. They are not to be changed.
+func (l RefList) Pieces() iter.Seq[[]Ref] { return slices.Values(l.chunks) }
+
 // Coded implements Tips. It does not look at what is below refs/nostr/.
 func (l RefList) Coded() iter.Seq2[RefName, OID] {
 	return func(yield func(RefName, OID) bool) {

@@ -29,7 +29,7 @@ func (a Answer) Size() int {
 	return p.n
 }
 
-// WriteTo writes the answer in pieces of 32 to 96 KiB. It implements io.WriterTo.
+// WriteTo writes the answer in pieces of 64 to 128 KiB. It implements io.WriterTo.
 func (a Answer) WriteTo(w io.Writer) (int64, error) {
 	buf := pieces.Get().(*[]byte)
 	defer pieces.Put(buf)
@@ -47,7 +47,7 @@ func (a Answer) Append(dst []byte) []byte {
 	return p.buf
 }
 
-const piece = 32 << 10
+const piece = 64 << 10
 
 var pieces = sync.Pool{New: func() any { b := make([]byte, 0, piece+MaxPacket); return &b }}
 
@@ -72,6 +72,27 @@ func (p *printer) packet(parts ...string) {
 	before := len(p.buf)
 	p.buf = AppendPacket(p.buf, parts...)
 	p.n += len(p.buf) - before
+	if !p.keep && len(p.buf) >= piece {
+		p.flush()
+	}
+}
+
+// ref is packet for the line of a ref, which is what answers of any size consist of.
+func (p *printer) ref(r *grasp.Ref, end string) {
+	n := 4 + len(r.OID) + 1 + len(r.Name) + len(end)
+	if n > MaxPacket {
+		p.packet(string(r.OID), " ", string(r.Name), end)
+		return
+	}
+	p.n += n
+	if p.w == nil && !p.keep {
+		return
+	}
+	b := appendLen(p.buf, n)
+	b = append(b, r.OID...)
+	b = append(b, ' ')
+	b = append(b, r.Name...)
+	p.buf = append(b, end...)
 	if !p.keep && len(p.buf) >= piece {
 		p.flush()
 	}
@@ -114,11 +135,18 @@ func UploadAdvert(snap *grasp.Snapshot, version int, agent string) Answer {
 			p.packet(string(head), " HEAD", caps, "\n")
 			caps = ""
 		}
-		for r := range snap.Refs.All() {
-			p.packet(string(r.OID), " ", string(r.Name), caps, "\n")
-			caps = ""
-			if r.Peeled != "" {
-				p.packet(string(r.Peeled), " ", string(r.Name), "^{}\n")
+		for refs := range snap.Refs.Pieces() {
+			for i := range refs {
+				r := &refs[i]
+				if caps != "" {
+					p.packet(string(r.OID), " ", string(r.Name), caps, "\n")
+					caps = ""
+				} else {
+					p.ref(r, "\n")
+				}
+				if r.Peeled != "" {
+					p.packet(string(r.Peeled), " ", string(r.Name), "^{}\n")
+				}
 			}
 		}
 		p.end()
@@ -135,9 +163,15 @@ func ReceiveAdvert(snap *grasp.Snapshot, agent string) Answer {
 		if snap.Refs.Len() == 0 {
 			p.packet(string(grasp.ZeroOID), " capabilities^{}", caps, "\n")
 		}
-		for r := range snap.Refs.All() {
-			p.packet(string(r.OID), " ", string(r.Name), caps, "\n")
-			caps = ""
+		for refs := range snap.Refs.Pieces() {
+			for i := range refs {
+				if caps != "" {
+					p.packet(string(refs[i].OID), " ", string(refs[i].Name), caps, "\n")
+					caps = ""
+				} else {
+					p.ref(&refs[i], "\n")
+				}
+			}
 		}
 		p.end()
 	}
@@ -176,11 +210,11 @@ func (q *LsRefs) Answer(snap *grasp.Snapshot) Answer {
 				p.packet("unborn HEAD symref-target:", string(snap.Head), "\n")
 			}
 		}
-		match.each(snap.Refs, func(r grasp.Ref) {
+		match.each(snap.Refs, func(r *grasp.Ref) {
 			if r.Peeled != "" && q.Peel {
 				p.packet(string(r.OID), " ", string(r.Name), " peeled:", string(r.Peeled), "\n")
 			} else {
-				p.packet(string(r.OID), " ", string(r.Name), "\n")
+				p.ref(r, "\n")
 			}
 		})
 		p.end()
@@ -210,10 +244,12 @@ func newPrefixSet(prefixes []string) prefixSet {
 
 // each calls f with those of refs that begin with one of the prefixes. It finds where each prefix
 // begins, and does not look at what lies between.
-func (s prefixSet) each(refs grasp.RefList, f func(grasp.Ref)) {
+func (s prefixSet) each(refs grasp.RefList, f func(*grasp.Ref)) {
 	if s == nil {
-		for r := range refs.All() {
-			f(r)
+		for some := range refs.Pieces() {
+			for i := range some {
+				f(&some[i])
+			}
 		}
 		return
 	}
@@ -222,7 +258,7 @@ func (s prefixSet) each(refs grasp.RefList, f func(grasp.Ref)) {
 			if !strings.HasPrefix(string(r.Name), prefix) {
 				break
 			}
-			f(r)
+			f(&r)
 		}
 	}
 }
