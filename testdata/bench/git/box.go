@@ -164,7 +164,8 @@ func (b *box) gits() int {
 	return n
 }
 
-// private returns the memory that would be free without the box, in MiB.
+// private returns the memory that the processes in the box have made for themselves, in MiB. What is
+// mapped from files, programs and packs, is not counted: the system takes it back when it needs room.
 func (b *box) private() float64 {
 	sum := 0
 	for _, pid := range b.pids() {
@@ -174,7 +175,7 @@ func (b *box) private() float64 {
 		}
 		lines := bufio.NewScanner(f)
 		for lines.Scan() {
-			if w := strings.Fields(lines.Text()); len(w) > 1 && strings.HasPrefix(w[0], "Private_") {
+			if w := strings.Fields(lines.Text()); len(w) > 1 && w[0] == "Anonymous:" {
 				n, _ := strconv.Atoi(w[1])
 				sum += n
 			}
