@@ -207,7 +207,7 @@ func TestMemoryIsTrue(t *testing.T) {
 			laid = max(laid, s.OnTray(t))
 		}
 	}
-	if all[2].Recalled() == 0 || laid < 20 {
+	if all[2].Recalled() == 0 || laid == 0 {
 		t.Errorf("%d bytes were remembered, %d events were on the tray", all[2].Recalled(), laid)
 	}
 }
