@@ -108,3 +108,9 @@ func (s Site) ListsRelay(raw string) bool {
 	p := strings.Trim(u.EscapedPath(), "/")
 	return p == "" || p == s.basePath
 }
+
+// Ours reports whether a URL of any scheme leads to this site, whatever its path (G02-03).
+func (s Site) Ours(raw string) bool {
+	u, err := url.Parse(raw)
+	return err == nil && s.has(u)
+}

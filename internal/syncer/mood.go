@@ -1,0 +1,118 @@
+package syncer
+
+import (
+	"time"
+
+	"github.com/gitroost/gitroost/internal/fault"
+)
+
+// How long a peer is left alone (G02-08, G02-09).
+const (
+	firstPause  = 5 * time.Second
+	mostPause   = time.Hour
+	deadAfter   = 24 * time.Hour
+	deadPause   = 24 * time.Hour
+	badPause    = 12 * time.Hour
+	slowPause   = 65 * time.Second
+	stableAfter = 5 * time.Minute
+	shortGap    = 15 * time.Minute
+)
+
+// A Mood is how a peer has done lately. It is a value; the zero Mood has not been tried.
+type Mood struct {
+	Fails   int       // tries in a row that came to nothing
+	Since   time.Time // of the first of these; zero if there is none
+	Next    time.Time // when it is tried next; zero: now
+	Bad     bool      // on the bad list until Next
+	Seen    time.Time // when nothing that it had was missed yet; zero: never
+	Full    time.Time // when all that it has was last compared
+	Repass  time.Time // when that is done next
+	Trouble string    // what went wrong last, or ""
+}
+
+// A Record is what is kept of a peer.
+type Record struct {
+	URL string
+	Mood
+}
+
+// Word says the mood in a word: new, good, waiting, dead or bad. connected says that there is a
+// connection now.
+func (m Mood) Word(connected bool, now time.Time) string {
+	switch {
+	case connected:
+		return "connected"
+	case m.Bad && now.Before(m.Next):
+		return "bad"
+	case m.Since.IsZero() && m.Seen.IsZero():
+		return "new"
+	case !m.Since.IsZero() && now.Sub(m.Since) >= deadAfter:
+		return "dead"
+	}
+	return "waiting"
+}
+
+// after returns the mood after a connection that began at began, or could not be made (began is zero),
+// and ended with err at now. spread is in [0, 1).
+func (m Mood) after(began, now time.Time, err error, spread float64) Mood {
+	m.Bad = false
+	m.Trouble = ""
+	if err != nil {
+		m.Trouble = say(err)
+	}
+	if !began.IsZero() && now.Sub(began) >= stableAfter {
+		m.Fails, m.Since = 0, time.Time{} // G02-09: it was stable
+	}
+	if m.Since.IsZero() {
+		m.Since = now
+	}
+	m.Fails++
+	pause := mostPause
+	if m.Fails <= 10 {
+		pause = min(firstPause<<(m.Fails-1), mostPause)
+	}
+	switch {
+	case fault.Is(err, fault.Refused), fault.Is(err, fault.NotFound):
+		pause, m.Bad = badPause, true
+	case fault.Is(err, fault.Busy):
+		pause = max(pause, slowPause)
+	case now.Sub(m.Since) >= deadAfter:
+		pause = deadPause
+	}
+	// A tenth more at most: peers that failed together do not come back together.
+	m.Next = now.Add(pause + time.Duration(float64(pause)*spread/10))
+	return m
+}
+
+// calm returns the mood of a connection that has been open for long enough.
+func (m Mood) calm() Mood {
+	m.Fails, m.Since, m.Trouble = 0, time.Time{}, ""
+	return m
+}
+
+// resumes reports whether what happened since the last connection can be asked for by time alone, and
+// from when on (G02-08).
+func (m Mood) resumes(now time.Time) (since time.Time, ok bool) {
+	if m.Full.IsZero() || m.Seen.IsZero() || now.Sub(m.Seen) >= shortGap || !now.Before(m.Repass) {
+		return time.Time{}, false
+	}
+	return m.Seen.Add(-shortGap), true
+}
+
+// passed returns the mood after all was compared at now. The next time is in 23 to 25 hours.
+func (m Mood) passed(now time.Time, spread float64) Mood {
+	m.Full = now
+	m.Repass = now.Add(23*time.Hour + time.Duration(spread*float64(2*time.Hour)))
+	return m
+}
+
+// maxTrouble bounds, in bytes, what is kept of somebody else's words.
+const maxTrouble = 300
+
+func say(err error) string {
+	text, _ := fault.Message(err)
+	if fault.CodeOf(err) == fault.Internal {
+		text = err.Error() // it is for the operator, and about a peer
+	}
+	return clip(text, maxTrouble)
+}
