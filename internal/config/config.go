@@ -41,6 +41,7 @@ type Config struct {
 	Git       Git
 	Cache     Cache
 	Outward   Outward
+	Sync      Sync
 	Log       Log
 	Purgatory Purgatory
 	Repos     Repos
@@ -100,6 +101,13 @@ type Outward struct {
 	HostRate       int64          // bytes per second of one host; 0: no bound
 	FetchSize      int64          // bytes of one fetch of git data
 	FetchTime      time.Duration
+}
+
+// Sync is how this server keeps up with others that host the same repositories (GRASP-02).
+type Sync struct {
+	Enabled bool
+	Peers   int           // relays that are listened to
+	Delay   time.Duration // after the start, more or less (G02-15)
 }
 
 // Log says what is written about the work.

@@ -112,6 +112,13 @@ func (c *Config) settings() []Setting {
 		duration(&c.Outward.FetchTime, "outward.fetch_time", "30m", time.Second, day,
 			"How long one fetch of git data may take."),
 
+		boolean(&c.Sync.Enabled, "sync.enabled", "true",
+			"Fetch what the other relays and servers that an announcement names have of its repository (GRASP-02). Nothing is sent to them."),
+		count(&c.Sync.Peers, "sync.peers", "200", 1, 10000,
+			"How many relays are listened to at a time. If announcements name more, those come first that most owners name."),
+		duration(&c.Sync.Delay, "sync.start_delay", "30s", 0, time.Hour,
+			"How long after its start the server begins, more or less: many that start together shall not call together."),
+
 		choice(&c.Log.Level, "log.level", "info", []string{"debug", "info", "warn", "error"},
 			"The least important line that is written. Info has one line for every change of state."),
 		choice(&c.Log.Format, "log.format", "auto", []string{"auto", "text", "json"},

@@ -43,6 +43,7 @@ func Start(t testing.TB, change ...func(*config.Config)) *House {
 	cfg.Shutdown = 5 * time.Second
 	cfg.Limits.EventsPerMinute = 100_000
 	cfg.Limits.EventBurst = 100_000
+	cfg.Sync.Enabled = false // what tests announce is nowhere else; see Together
 	for _, c := range change {
 		c(&cfg)
 	}

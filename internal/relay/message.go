@@ -360,13 +360,15 @@ func findID(s string) (string, bool) {
 // ParseEvent reads one event object as strictly as a client's EVENT message is read: seven
 // fields, none twice, integers, lower-case hex, valid UTF-8. Other fields are dropped. It does
 // not verify the event; see Verify. The error's text is for a person (N-002).
-func ParseEvent(s string) (*nostr.Event, error) {
+func ParseEvent(s string) (*nostr.Event, error) { return parseEvent(s, bounds{}) }
+
+func parseEvent(s string, lim bounds) (*nostr.Event, error) {
 	var m message
 	p := scanner{s: s}
 	if !utf8.ValidString(s) {
 		p.complain("text is not valid UTF-8")
 	}
-	if m.parseEvent(&p, bounds{}) {
+	if m.parseEvent(&p, lim) {
 		p.end()
 	}
 	if p.fail != "" {

@@ -33,6 +33,7 @@ var rules = []struct{ from, to, because string }{
 	{"internal/githttp", "internal/steward", "a door says what it needs in an interface of its own, so that it can be tested alone"},
 	{"internal/web", "internal/steward", "a door says what it needs in an interface of its own, so that it can be tested alone"},
 	{"internal/manage", "internal/steward", "a door says what it needs in an interface of its own, so that it can be tested alone"},
+	{"internal/syncer", "internal/steward", "it says what it needs in interfaces of its own, so that it can be tested alone"},
 	{"grasp", "context", "the rules are pure"},
 	{"grasp", "os", "the rules are pure"},
 	{"grasp", "net", "the rules are pure"},

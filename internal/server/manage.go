@@ -42,6 +42,9 @@ func (s *Server) ruled(m *grasp.Moderation) {
 	if s.relay == nil {
 		return // the command line without a server
 	}
+	if s.sync != nil {
+		s.sync.Reconsider()
+	}
 	s.relay.Expel(func(address string) bool {
 		a, err := netip.ParseAddr(address)
 		return err == nil && b.Find(a) != nil

@@ -30,6 +30,7 @@ import (
 	"github.com/gitroost/gitroost/internal/relay"
 	"github.com/gitroost/gitroost/internal/steward"
 	"github.com/gitroost/gitroost/internal/store"
+	"github.com/gitroost/gitroost/internal/syncer"
 	"github.com/gitroost/gitroost/internal/web"
 )
 
@@ -64,8 +65,9 @@ type Server struct {
 	vault     *gitdir.Vault
 	answers   *answers.Cache
 	jobs      *Jobs
-	way       *dial.Dialer // every connection to others
-	unlock    func()       // of the data folder
+	way       *dial.Dialer   // every connection to others
+	sync      *syncer.Syncer // or nil
+	unlock    func()         // of the data folder
 	ready     chan struct{}
 }
 
@@ -160,9 +162,12 @@ func (s *Server) build() error {
 	if err := s.buildJobs(); err != nil {
 		return err
 	}
+	s.buildSync(site)
 	s.steward = steward.New(steward.Config{
 		Site: site, Now: s.now, Rules: cfg.Rules(), Contact: cfg.Contact, Books: s.store, Ruled: s.ruled,
-		Tell:           func(ev *nostr.Event, raw []byte) { s.relay.Publish(ev, raw) },
+		Tell:           s.visible,
+		Changed:        s.announced,
+		Lapsed:         s.lapsed,
 		Jobs:           s.jobs.follow,
 		Participates:   s.participates,
 		WaitTTL:        cfg.Purgatory.TTL,
@@ -253,6 +258,7 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 
 	group.Go(func() error { s.rounds(ctx); return nil })
+	group.Go(func() error { return named("syncer", s.runSync(ctx)) })
 	desk := make(chan struct{})
 	group.Go(func() error {
 		defer close(desk)
@@ -450,6 +456,9 @@ func relayURLs(public string, authorities []string) []string {
 // grasps are the profiles that are spoken here (N-024).
 func grasps(cfg config.Config) []string {
 	list := []string{"GRASP-01"}
+	if cfg.Sync.Enabled {
+		list = append(list, "GRASP-02")
+	}
 	if cfg.PRs.Enabled {
 		list = append(list, "GRASP-06")
 	}

@@ -110,6 +110,7 @@ func (s *Steward) deleteUnderLocks(ctx context.Context, c Change, names []string
 		}
 		return 0, news{}, nil, unwritten("steward: deletion", err)
 	}
+	s.tellChanged("", c, r)
 	if r.Duplicate {
 		return grasp.Known, news{}, nil, nil
 	}
@@ -234,6 +235,7 @@ func (s *Steward) receiveVanish(ctx context.Context, e *Entry) (grasp.Verdict, n
 	if r.Duplicate {
 		return grasp.Known, news{}, nil
 	}
+	s.tellChanged("", Change{}, r)
 	ctx = context.WithoutCancel(ctx)
 	s.cfg.Tell(e.Event, e.Raw)
 	touched := map[string]bool{} // identifier → the author had a repository there

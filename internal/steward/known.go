@@ -167,7 +167,24 @@ func (s *Steward) commit(ctx context.Context, id string, c Change) (Receipt, err
 	if err != nil && !fault.Is(err, fault.Refused) {
 		s.dirty(id) // it may have been written
 	}
+	if err == nil {
+		s.tellChanged(id, c, r)
+	}
 	return r, err
+}
+
+// tellChanged says of which identifiers the announcements may be others now. id is what c was about, or
+// "".
+func (s *Steward) tellChanged(id string, c Change, r Receipt) {
+	put := c.Put != nil && c.Put.Event.Kind == grasp.KindAnnouncement && !r.Duplicate && !r.Stale
+	if id != "" && (put || len(c.Release)+len(c.Drop)+len(c.Repos) > 0) {
+		s.cfg.Changed(id)
+	}
+	for _, e := range r.Removed {
+		if e.Event.Kind == grasp.KindAnnouncement {
+			s.cfg.Changed(grasp.FirstValue(e.Event, "d"))
+		}
+	}
 }
 
 // verdict says what became of e when it came before.

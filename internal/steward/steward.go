@@ -52,6 +52,14 @@ type Config struct {
 	// and not take long. Nil: there are no jobs.
 	Jobs func(ctx context.Context, ev jobs.Event) (list []jobs.Job, remarks []string)
 
+	// Changed is told of an identifier whose announcements may have changed: one came, was released, or
+	// went. It is called after that is durable, and must not block.
+	Changed func(id string)
+
+	// Lapsed is told of an event that was let go because nothing came for it (G01-402). It must not
+	// block.
+	Lapsed func(ev *nostr.Event)
+
 	// Participates reports whether a key has anything to do with what is served here; such
 	// keys may keep a profile here (G01-806).
 	Participates func(ctx context.Context, key grasp.PubKey) (bool, error)
@@ -93,6 +101,12 @@ func (c *Config) fill() {
 	def(&c.MaxOrphanRefs, 256)
 	if c.Tell == nil {
 		c.Tell = func(*nostr.Event, []byte) {}
+	}
+	if c.Changed == nil {
+		c.Changed = func(string) {}
+	}
+	if c.Lapsed == nil {
+		c.Lapsed = func(*nostr.Event) {}
 	}
 	if c.Ruled == nil {
 		c.Ruled = func(*grasp.Moderation) {}

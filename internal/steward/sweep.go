@@ -206,6 +206,9 @@ func (s *Steward) letGoLocked(ctx context.Context, subject string, e Entry, id g
 		return fault.Wrap("steward: sweep", err)
 	}
 	done()
+	if waitedOut {
+		s.cfg.Lapsed(e.Event)
+	}
 	s.log.Info("let go", "event", id, "kind", e.Event.Kind, "repo", subject, "shelf", is.Shelf)
 	for _, repo := range gone {
 		if err := s.raze(ctx, repo); err != nil {

@@ -3,6 +3,7 @@ package syncer
 import (
 	"cmp"
 	"context"
+	"hash/maphash"
 	"maps"
 	"net/netip"
 	"net/url"
@@ -38,6 +39,9 @@ type roster struct {
 	byPeer  map[string]map[*listing]struct{}
 	version map[string]uint64 // of what a peer may have
 	counted bool              // peers were asked for since anything changed
+	digests map[string]uint64 // of the announcements of each identifier
+	read    bool              // all were read once
+	seed    maphash.Seed
 }
 
 // A listing is an announcement, as far as it matters here.
@@ -56,6 +60,15 @@ func newRoster(site grasp.Site, plain bool) *roster {
 func (r *roster) clear() {
 	r.held, r.byID = map[string]*listing{}, map[string][]*listing{}
 	r.byPeer, r.version = map[string]map[*listing]struct{}{}, map[string]uint64{}
+	r.digests, r.seed = map[string]uint64{}, maphash.MakeSeed()
+}
+
+// digest tells sets of announcements apart, whatever their order.
+func (r *roster) digest(a Announced) uint64 {
+	if a.Served {
+		return maphash.String(r.seed, "served "+a.Event.ID)
+	}
+	return maphash.String(r.seed, "waiting "+a.Event.ID)
 }
 
 // touch says that the announcements of an identifier may have changed.
@@ -75,49 +88,63 @@ func (r *roster) touchAll() {
 	r.mu.Unlock()
 }
 
-// refresh looks at what was touched.
-func (r *roster) refresh(ctx context.Context, lib Library) error {
+// refresh looks at what was touched. It returns the identifiers of which others are announced now.
+func (r *roster) refresh(ctx context.Context, lib Library) (changed []string, err error) {
 	r.mu.Lock()
 	all, touched := r.all, r.touched
 	r.all, r.touched = false, map[string]struct{}{}
 	r.mu.Unlock()
 	if all {
-		if err := r.readAll(ctx, lib); err != nil {
+		if changed, err = r.readAll(ctx, lib); err != nil {
 			r.touchAll()
-			return err
 		}
-		return nil
+		return changed, err
 	}
 	for id := range touched {
 		var list []*listing
+		var sum uint64
 		err := lib.AnnouncementsOf(ctx, id, func(a Announced) {
+			sum += r.digest(a)
 			if l := r.listing(a); l != nil && l.id == id {
 				list = append(list, l)
 			}
 		})
 		if err != nil {
 			r.touchAll()
-			return err
+			return changed, err
 		}
 		r.mu.Lock()
 		r.replace(id, list)
+		if r.sum(id, sum) {
+			changed = append(changed, id)
+		}
 		r.mu.Unlock()
 	}
-	return nil
+	return changed, nil
 }
 
-func (r *roster) readAll(ctx context.Context, lib Library) error {
-	fresh := map[string][]*listing{}
+// sum keeps a digest, and reports whether it is another one. Call it with mu held.
+func (r *roster) sum(id string, is uint64) bool {
+	was := r.digests[id]
+	if r.digests[id] = is; is == 0 {
+		delete(r.digests, id)
+	}
+	return was != is
+}
+
+func (r *roster) readAll(ctx context.Context, lib Library) (changed []string, err error) {
+	fresh, sums := map[string][]*listing{}, map[string]uint64{}
 	for after, more := int64(0), true; more; {
 		n := 0
 		err := lib.Announcements(ctx, after, pageSize, func(seq int64, a Announced) {
 			n, after = n+1, seq
+			sums[grasp.FirstValue(a.Event, "d")] += r.digest(a)
 			if l := r.listing(a); l != nil {
 				fresh[l.id] = append(fresh[l.id], l)
 			}
 		})
 		if err != nil {
-			return err
+			return nil, err
 		}
 		more = n == pageSize
 	}
@@ -131,7 +158,18 @@ func (r *roster) readAll(ctx context.Context, lib Library) error {
 	for id, list := range fresh {
 		r.replace(id, list)
 	}
-	return nil
+	for id := range r.digests {
+		if _, ok := sums[id]; !ok {
+			sums[id] = 0
+		}
+	}
+	for id, sum := range sums {
+		if r.sum(id, sum) && r.read {
+			changed = append(changed, id)
+		}
+	}
+	r.read = true
+	return changed, nil
 }
 
 // listing reads an announcement. It is nil if no peer is named.

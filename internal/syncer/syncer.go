@@ -210,7 +210,11 @@ func (s *Syncer) Run(ctx context.Context, tick <-chan time.Time) error {
 		if now.Before(start) {
 			continue
 		}
-		if err := s.roster.refresh(ctx, s.library); err != nil {
+		changed, err := s.roster.refresh(ctx, s.library)
+		for _, id := range changed {
+			s.memory.forget(id)
+		}
+		if err != nil {
 			if ctx.Err() == nil {
 				s.log.Warn("cannot look for peers", "err", err)
 			}
@@ -318,12 +322,9 @@ func (s *Syncer) write(ctx context.Context) {
 	}
 }
 
-// Changed says that what is announced of an identifier has changed: who announces it, on which shelf,
-// with whom. What was refused because of it gets another chance (G02-10).
-func (s *Syncer) Changed(id string) {
-	s.memory.forget(id)
-	s.roster.touch(id)
-}
+// Changed says that what is announced of an identifier may have changed: who announces it, on which
+// shelf, with whom. If it has, what was refused because of it gets another chance (G02-10).
+func (s *Syncer) Changed(id string) { s.roster.touch(id) }
 
 // Served says that an event has become visible. It never blocks.
 func (s *Syncer) Served(ev *nostr.Event) {
