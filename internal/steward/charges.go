@@ -102,21 +102,25 @@ func (s *Steward) charges(ctx context.Context, ev *nostr.Event) ([]Charge, error
 	}
 	ids, addrs := grasp.Anchors(ev)
 	for _, id := range ids[:min(len(ids), maxAnchors)] {
-		th, err := s.ledger.Thread(ctx, id)
+		e, err := s.ledger.Event(ctx, id)
+		if fault.Is(err, fault.NotFound) || err == nil && e.Shelf != grasp.Served {
+			continue
+		}
 		if err != nil {
 			return nil, fault.Wrap("steward: count events", err)
 		}
-		if !th.Served {
-			continue
-		}
-		if th.Kind == grasp.KindAnnouncement {
-			if err := repo(th.Coordinate); err != nil {
+		if e.Event.Kind == grasp.KindAnnouncement {
+			if err := repo(grasp.CoordinateOf(e.Event)); err != nil {
 				return nil, err
 			}
 			continue
 		}
+		inherited, err := s.ledger.Charges(ctx, id)
+		if err != nil {
+			return nil, fault.Wrap("steward: count events", err)
+		}
 		thread := false
-		for _, c := range th.Charges {
+		for _, c := range inherited {
 			if c[0] != chargeKey {
 				thread = thread || c[0] == chargeThread
 				add(c)
@@ -125,8 +129,9 @@ func (s *Steward) charges(ctx context.Context, ev *nostr.Event) ([]Charge, error
 		if !thread {
 			add(charge(chargeThread, string(id)))
 		}
-		if len(th.Charges) == 0 { // it came before anything was counted
-			for _, a := range th.Addrs[:min(len(th.Addrs), maxAnchors)] {
+		if len(inherited) == 0 { // it came before anything was counted
+			_, named := grasp.Anchors(e.Event)
+			for _, a := range named[:min(len(named), maxAnchors)] {
 				if err := repo(a); err != nil {
 					return nil, err
 				}

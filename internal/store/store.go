@@ -65,10 +65,6 @@ type Config struct {
 	// less than nothing means that everything is read from the file.
 	Recall int
 
-	// Tray is how many events may be on disk without being filed yet. 0 means 8192; less than
-	// nothing means that each is filed before it is answered.
-	Tray int
-
 	// Queue is how many changes may wait for the writer; who comes later waits outside. 0 means
 	// 1024.
 	Queue int
@@ -93,9 +89,6 @@ func (c *Config) setDefaults() error {
 	orElse(&c.CacheKiB, 4096)
 	if c.Recall == 0 {
 		c.Recall = 64 << 20
-	}
-	if c.Tray == 0 {
-		c.Tray = maxTray
 	}
 	orElse(&c.Queue, 1024)
 	orElse(&c.Batch, 256)
@@ -124,7 +117,6 @@ type Store struct {
 	jobsChanged chan struct{} // see Jobs.Changed
 
 	recall  *recall
-	tray    *tray
 	waiting atomic.Int64 // how many events wait; changed by the writer alone
 	boxed   atomic.Bool  // there may be placeholders in boxes; changed by the writer alone
 
@@ -163,7 +155,7 @@ func Open(ctx context.Context, path string, cfg Config) (*Store, error) {
 	db.SetMaxOpenConns(cfg.Readers + 1)
 	db.SetMaxIdleConns(cfg.Readers + 1)
 	s := &Store{
-		cfg: cfg, db: db, recall: newRecall(cfg.Recall), tray: newTray(cfg.Tray),
+		cfg: cfg, db: db, recall: newRecall(cfg.Recall),
 		pool:  make(chan *reader, cfg.Readers),
 		done:  make(chan struct{}),
 		queue: make(chan *request, cfg.Queue),
@@ -215,15 +207,12 @@ func (s *Store) start(ctx context.Context, path string) error {
 	if err := syncDir(filepath.Dir(path)); err != nil {
 		return err
 	}
-	s.writer = writer{prepared: prepared{conn: conn}, cfg: &s.cfg, tray: s.tray}
+	s.writer = writer{prepared: prepared{conn: conn}, cfg: &s.cfg}
 	var n int64
 	if err := conn.QueryRowContext(ctx, `SELECT count(*) FROM events WHERE shelf = 1`).Scan(&n); err != nil {
 		return err
 	}
 	s.waiting.Store(n)
-	if err := s.loadTray(ctx); err != nil {
-		return err
-	}
 	if err := s.countBoxes(); err != nil {
 		return err
 	}

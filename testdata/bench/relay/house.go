@@ -116,17 +116,13 @@ func (h *house) disk() int {
 	return int(n >> 10)
 }
 
-// rest waits until the server has had nothing to do for a while, or for some seconds: both put off
-// work, and neither shall do it on the other's time.
+// rest waits until the server has nothing to do, or for a few seconds.
 func (h *house) rest() {
-	last, quiet := h.cpu(), 0
-	for range 60 {
+	last := h.cpu()
+	for range 20 {
 		time.Sleep(150 * time.Millisecond)
 		now := h.cpu()
-		if quiet++; now-last > 10*time.Millisecond {
-			quiet = 0
-		}
-		if quiet == 4 {
+		if now-last <= 10*time.Millisecond {
 			return
 		}
 		last = now
