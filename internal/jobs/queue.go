@@ -137,6 +137,7 @@ type Filter struct {
 	Repo   grasp.Addr   // of this repository
 	Run    ID
 	Name   string
+	Ref    grasp.RefName
 	States []State   // in one of these
 	Since  time.Time // made then or later
 	Before ID        // older than this one: the last of the page before

@@ -37,14 +37,18 @@ func (q Jobs) Job(ctx context.Context, id jobs.ID) (job jobs.Job, err error) {
 }
 
 // The ways to list jobs. ?1 is the limit; then the id before which they are, the time since when,
-// a name or ”, states or ”, and what each begins with.
+// a name or ”, states or ”, a ref or ”, and what each begins with.
 const (
-	jobsRest = ` AND id < ?2 AND created >= ?3 AND (?4 = '' OR name = ?4) AND (?5 = '' OR instr(?5, ',' || state || ',')) ORDER BY id DESC LIMIT ?1`
+	jobsRest = ` AND id < ?2 AND created >= ?3 AND (?4 = '' OR name = ?4) AND (?5 = '' OR instr(?5, ',' || state || ',')) AND (?6 = '' OR ref = ?6) ORDER BY id DESC LIMIT ?1`
 
 	sqlJobs        = `SELECT ` + jobColumns + ` FROM jobs WHERE 1` + jobsRest
-	sqlJobsOfOwner = `SELECT ` + jobColumns + ` FROM jobs WHERE owner = ?6` + jobsRest
-	sqlJobsOfRepo  = `SELECT ` + jobColumns + ` FROM jobs INDEXED BY jobs_repo WHERE owner = ?6 AND identifier = ?7 AND box = ?8` + jobsRest
-	sqlJobsOfRun   = `SELECT ` + jobColumns + ` FROM jobs INDEXED BY jobs_run WHERE run = ?6` + jobsRest
+	sqlJobsOfOwner = `SELECT ` + jobColumns + ` FROM jobs WHERE owner = ?7` + jobsRest
+	sqlJobsOfRepo  = `SELECT ` + jobColumns + ` FROM jobs INDEXED BY jobs_repo WHERE owner = ?7 AND identifier = ?8 AND box = ?9` + jobsRest
+	sqlJobsOfRun   = `SELECT ` + jobColumns + ` FROM jobs INDEXED BY jobs_run WHERE run = ?7` + jobsRest
+
+	// of one job on one ref of a repository: its last ones are found however long its history is
+	sqlJobsOfLine = `SELECT ` + jobColumns + ` FROM jobs INDEXED BY jobs_line WHERE owner = ?7 AND identifier = ?8 AND box = ?9 AND name = ?4 AND ref = ?6
+		AND id < ?2 AND created >= ?3 AND (?5 = '' OR instr(?5, ',' || state || ',')) ORDER BY id DESC LIMIT ?1`
 )
 
 // List is part of jobs.Shelf. An owner and a repository that contradict each other are of no job.
@@ -64,7 +68,7 @@ func (q Jobs) List(ctx context.Context, f jobs.Filter) ([]jobs.Job, error) {
 		}
 		states = b.String() + ","
 	}
-	text, args := sqlJobs, []any{f.Page(), before, since, f.Name, states}
+	text, args := sqlJobs, []any{f.Page(), before, since, f.Name, states, string(f.Ref)}
 	owner := f.Owner
 	if f.Repo != (grasp.Addr{}) {
 		if owner != "" && owner != f.Repo.Owner {
@@ -82,6 +86,8 @@ func (q Jobs) List(ctx context.Context, f jobs.Filter) ([]jobs.Job, error) {
 	switch {
 	case f.Run != "":
 		text, args = sqlJobsOfRun, append(args, string(f.Run))
+	case f.Repo != (grasp.Addr{}) && f.Name != "" && f.Ref != "":
+		text, args = sqlJobsOfLine, append(args, key[:], f.Repo.ID, f.Repo.Box)
 	case f.Repo != (grasp.Addr{}):
 		text, args = sqlJobsOfRepo, append(args, key[:], f.Repo.ID, f.Repo.Box)
 	case owner != "":

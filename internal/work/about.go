@@ -139,8 +139,10 @@ var templateFuncs = template.FuncMap{
 		}
 		return s
 	},
-	"tail": func(s string, n int) string {
-		lines := strings.Split(strings.TrimRight(s, "\n"), "\n")
-		return strings.Join(lines[max(0, len(lines)-max(n, 0)):], "\n")
-	},
+	"tail": tail,
+}
+
+func tail(s string, n int) string {
+	lines := strings.Split(strings.TrimRight(s, "\n"), "\n")
+	return strings.Join(lines[max(0, len(lines)-max(n, 0)):], "\n")
 }

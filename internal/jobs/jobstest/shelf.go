@@ -32,7 +32,7 @@ func (m *Memory) List(ctx context.Context, f jobs.Filter) (out []jobs.Job, err e
 	defer m.mu.Unlock()
 	list := m.sorted(func(r *row) bool {
 		return (f.Owner == "" || r.Repo.Owner == f.Owner) && (f.Repo == (grasp.Addr{}) || r.Repo == f.Repo) &&
-			(f.Run == "" || r.Run == f.Run) && (f.Name == "" || r.Name == f.Name) &&
+			(f.Run == "" || r.Run == f.Run) && (f.Name == "" || r.Name == f.Name) && (f.Ref == "" || r.Ref == f.Ref) &&
 			(len(f.States) == 0 || slices.Contains(f.States, r.State)) && !r.Created.Before(f.Since) &&
 			(f.Before == "" || r.ID < f.Before)
 	})

@@ -762,7 +762,11 @@ func lists(b *bench) {
 	var all []jobs.ID
 	for n := range 1000 {
 		b.now = b.now.Add(time.Second)
-		all = append(all, b.add(Repo(n%3, []string{"a", "b"}[n%2]), []string{"x", "y"}[n%5/4]))
+		all = append(all, b.add(Repo(n%3, []string{"a", "b"}[n%2]), []string{"x", "y"}[n%5/4], func(j *jobs.Job) {
+			if n%7 == 0 {
+				j.Ref = "refs/heads/next"
+			}
+		}))
 	}
 	for range 10 {
 		b.finish(b.claim().ID, jobs.OK)
@@ -772,13 +776,15 @@ func lists(b *bench) {
 		"newest": {}, "limit": {Limit: 7}, "too many": {Limit: 5000}, "owner": {Owner: Owner(1)}, "repo": {Repo: Repo(2, "b")},
 		"name": {Name: "y", Limit: 300}, "state": {States: []jobs.State{jobs.OK}}, "states": {States: []jobs.State{jobs.OK, jobs.Queued}},
 		"since": {Since: b.now.Add(-time.Minute)}, "before": {Before: all[500]}, "run": {Run: all[3]},
-		"two":  {Repo: Repo(0, "a"), Name: "x", States: []jobs.State{jobs.Queued}, Since: b.now.Add(-10 * time.Minute)},
-		"none": {Repo: Repo(7, "a")}, "contrary": {Owner: Owner(1), Repo: Repo(2, "b")},
+		"two": {Repo: Repo(0, "a"), Name: "x", States: []jobs.State{jobs.Queued}, Since: b.now.Add(-10 * time.Minute)},
+		"ref": {Ref: "refs/heads/next", Limit: 1000}, "line": {Repo: Repo(1, "b"), Name: "x", Ref: "refs/heads/next"},
+		"line and more": {Repo: Repo(1, "b"), Name: "x", Ref: "refs/heads/next", States: []jobs.State{jobs.Queued}, Before: all[300], Limit: 3},
+		"none":          {Repo: Repo(7, "a")}, "contrary": {Owner: Owner(1), Repo: Repo(2, "b")},
 	} {
 		var want []jobs.ID
 		for _, id := range all {
 			j := b.get(id)
-			if (f.Owner == "" || j.Repo.Owner == f.Owner) && (f.Repo == (grasp.Addr{}) || j.Repo == f.Repo) && (f.Name == "" || j.Name == f.Name) &&
+			if (f.Owner == "" || j.Repo.Owner == f.Owner) && (f.Repo == (grasp.Addr{}) || j.Repo == f.Repo) && (f.Name == "" || j.Name == f.Name) && (f.Ref == "" || j.Ref == f.Ref) &&
 				(len(f.States) == 0 || slices.Contains(f.States, j.State)) && !j.Created.Before(f.Since) && (f.Before == "" || id < f.Before) &&
 				(f.Run == "" || j.Run == f.Run) && len(want) < f.Page() {
 				want = append(want, id)
