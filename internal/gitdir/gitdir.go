@@ -61,6 +61,10 @@ type Config struct {
 	// UploadIdle ends a fetch whose peer has not moved for so long. Default 60 s.
 	UploadIdle time.Duration
 
+	// CAFile is an absolute path of the authorities that remotes' certificates are verified with.
+	// Default: the system's.
+	CAFile string
+
 	// LockWait bounds the wait for a lock that another program's git holds on a repository.
 	// Default 10 s.
 	LockWait time.Duration

@@ -118,11 +118,16 @@ func (r *repo) unproven(st *state, oids []grasp.OID, out grasp.OIDSet) []grasp.O
 
 // prove puts into out those of oids that are complete.
 func (r *repo) prove(ctx context.Context, st *state, oids []grasp.OID, out grasp.OIDSet, left *int) error {
-	if *left == 0 {
+	return r.proveWith(ctx, nil, st, oids, out, left)
+}
+
+// proveWith is prove where more packs count.
+func (r *repo) proveWith(ctx context.Context, more *packs, st *state, oids []grasp.OID, out grasp.OIDSet, left *int) error {
+	if *left == 0 || len(oids) == 0 {
 		return nil
 	}
 	*left--
-	err := r.connected(ctx, nil, oids, r.bounds(st, nil, maxBounds))
+	err := r.connected(ctx, more, oids, r.bounds(st, nil, maxBounds))
 	if err == nil {
 		for _, o := range oids {
 			out.Add(o)
@@ -132,15 +137,18 @@ func (r *repo) prove(ctx context.Context, st *state, oids []grasp.OID, out grasp
 	if !fault.Is(err, fault.Refused) {
 		return err
 	}
+	if len(oids) == 1 && more != nil {
+		return nil
+	}
 	if len(oids) == 1 {
 		r.v.log.Warn("an object is not complete", "repo", r.addr.String(), "object", string(oids[0]))
 		return nil
 	}
 	half := len(oids) / 2
-	if err := r.prove(ctx, st, oids[:half], out, left); err != nil {
+	if err := r.proveWith(ctx, more, st, oids[:half], out, left); err != nil {
 		return err
 	}
-	return r.prove(ctx, st, oids[half:], out, left)
+	return r.proveWith(ctx, more, st, oids[half:], out, left)
 }
 
 // bounds returns refs below which everything is known to be there: what updates start from, HEAD,

@@ -115,7 +115,7 @@ func (v *Vault) temp(kind string) string {
 // strange reports whether a name in incoming/ was made by temp of another process.
 func (v *Vault) strange(name string) bool {
 	kind, rest, _ := strings.Cut(name, "-")
-	return (kind == "push" || kind == "slim" || kind == "new" || kind == "upkeep") && !strings.HasPrefix(rest, v.life+"-")
+	return (kind == "push" || kind == "slim" || kind == "new" || kind == "upkeep" || kind == "fetch") && !strings.HasPrefix(rest, v.life+"-")
 }
 
 // Fsck lets git look at every object and ref of repo. What it finds is a fault.Internal whose cause

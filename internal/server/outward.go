@@ -21,10 +21,7 @@ func (s *Server) openWay() error {
 		HostConcurrent: o.HostConcurrent, HostPerMinute: o.HostPerMinute, HostBytesPerSecond: o.HostRate,
 	}
 	if o.CA != "" {
-		path, err := filepath.Abs(o.CA)
-		if err != nil {
-			return fault.Errorf(fault.Invalid, op, "outward.ca: %v", err)
-		}
+		path := absolute(o.CA)
 		pem, err := os.ReadFile(path)
 		if err != nil {
 			return fault.Errorf(fault.Invalid, op, "outward.ca: %v", err)
@@ -46,4 +43,15 @@ func addrPorts(bound ...string) (out []netip.AddrPort) {
 		}
 	}
 	return out
+}
+
+// absolute returns path as children find it; "" stays "".
+func absolute(path string) string {
+	if path == "" {
+		return ""
+	}
+	if abs, err := filepath.Abs(path); err == nil {
+		return abs
+	}
+	return path
 }

@@ -139,7 +139,7 @@ func (s *Server) openData(ctx context.Context) error {
 	}
 	s.vault, err = gitdir.Open(ctx, s.cfg.Data, gitdir.Config{
 		Git: s.cfg.Git.Path, SearchPath: os.Getenv("PATH"), UploadIdle: s.cfg.Limits.Idle,
-		Now: s.now, UpkeepPacks: s.cfg.Git.Upkeep,
+		Now: s.now, UpkeepPacks: s.cfg.Git.Upkeep, CAFile: absolute(s.cfg.Outward.CA),
 	}, s.log.With("room", "gitdir"))
 	if err != nil {
 		return fault.Wrap("server: open the repositories", err)
