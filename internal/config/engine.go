@@ -69,7 +69,7 @@ func engine(e *Engine) []Setting {
 			"What stands around the programs of jobs that name nothing: auto takes systemd where it can be reached, else bubblewrap, else limits alone."),
 		choice(&e.Untrusted, "jobs_engine.untrusted_sandbox", "bwrap", []string{"systemd", "bwrap"},
 			"What stands around programs that run because of a pull request. Where it is not to be had they do not run."),
-		size(&e.Logs.MaxBytes, "jobs_engine.logs.max_bytes", "10 MiB", 4<<10, 1<<30,
+		size(&e.Logs.MaxBytes, "jobs_engine.logs.max_bytes", "10 MiB", 64<<10, 1<<30,
 			"How much of what one attempt says is kept."),
 		duration(&e.Logs.Age, "jobs_engine.logs.age", "30d", time.Hour, 3650*day,
 			"How long logs are kept."),

@@ -9,11 +9,13 @@ import (
 	"path/filepath"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/gitroost/gitroost/grasp"
 	"github.com/gitroost/gitroost/internal/config"
 	"github.com/gitroost/gitroost/internal/fault"
 	"github.com/gitroost/gitroost/internal/gitdir"
+	"github.com/gitroost/gitroost/internal/joblog"
 	"github.com/gitroost/gitroost/internal/jobs"
 	"github.com/gitroost/gitroost/internal/work"
 )
@@ -26,6 +28,7 @@ type Jobs struct {
 	ids    *jobs.IDs
 	queue  jobs.Queue
 	vault  *gitdir.Vault
+	logs   *joblog.Logs
 	engine *jobs.Engine
 	clock  clock
 
@@ -36,6 +39,10 @@ type Jobs struct {
 	public string
 	log    *slog.Logger
 }
+
+// jobStop is how long jobs that run may take to end when the server stops: programs get a TERM, and ten
+// seconds later a KILL (S4-31).
+const jobStop = 15 * time.Second
 
 // buildJobs reads the definitions and makes the engine, which does nothing until Run.
 func (s *Server) buildJobs() error {
@@ -54,6 +61,11 @@ func (s *Server) buildJobs() error {
 		return fault.Wrap(op, err)
 	}
 	h.book.Store(book)
+	if h.logs, err = joblog.Open(joblog.Config{
+		Dir: filepath.Join(s.cfg.Data, "logs"), Now: s.now, MaxBytes: s.cfg.Engine.Logs.MaxBytes, Log: h.log,
+	}); err != nil {
+		return fault.Wrap(op, err)
+	}
 	doers, err := s.doers()
 	if err != nil {
 		return err
@@ -69,7 +81,8 @@ func (s *Server) buildJobs() error {
 		Queue: h.queue, Runner: hall, Clock: h.clock, By: rand.Text(), Alone: true, Log: h.log,
 		Workers:  map[string]int{jobs.DefaultPool: s.cfg.Engine.Workers},
 		PerOwner: s.cfg.Engine.PerOwner, PerRepo: s.cfg.Engine.PerRepo, Timeout: s.cfg.Engine.Timeout,
-		Rand: mathrand.Float64, Stop: s.cfg.Shutdown, Follow: h.after,
+		Rand: mathrand.Float64, Stop: jobStop, Follow: h.after,
+		OpenLog: func(j jobs.Job) (jobs.Log, error) { return h.logs.Begin(string(j.ID), j.Attempt) },
 	}); err != nil {
 		return fault.Wrap(op, err)
 	}
@@ -173,3 +186,6 @@ func (h *Jobs) Run(ctx context.Context) error {
 	}
 	return err
 }
+
+// Jobs returns what the house knows of jobs.
+func (s *Server) Jobs() *Jobs { return s.jobs }

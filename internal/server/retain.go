@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/gitroost/gitroost/internal/fault"
 	"github.com/gitroost/gitroost/internal/jobs"
 )
 
@@ -19,6 +20,9 @@ func (h *Jobs) sweeps(ctx context.Context) {
 		now := h.clock.Now()
 		if err := h.retain(ctx, now); err != nil && ctx.Err() == nil {
 			h.log.Warn("cannot remove what old jobs left", "err", err)
+		}
+		if err := h.strays(ctx, now); err != nil && ctx.Err() == nil {
+			h.log.Warn("cannot look for logs that no job has", "err", err)
 		}
 		c, stop := h.clock.At(now.Add(retainEvery))
 		select {
@@ -40,7 +44,7 @@ func (h *Jobs) retain(ctx context.Context, now time.Time) error {
 		}
 		gone := make([]jobs.ID, 0, len(old))
 		for _, j := range old {
-			if err := h.removeLog(j); err != nil {
+			if err := h.logs.Remove(string(j.ID)); err != nil {
 				h.log.Warn("cannot remove a log", "job", j.ID, "err", err)
 				continue
 			}
@@ -67,5 +71,32 @@ func (h *Jobs) retain(ctx context.Context, now time.Time) error {
 	}
 }
 
-// removeLog removes what a job said.
-func (h *Jobs) removeLog(jobs.Job) error { return nil }
+// strayAfter is how old a log is before it counts as one that no job has: a job is queued before it runs,
+// so that there is always a row while it is written.
+const strayAfter = time.Hour
+
+// strays removes logs of jobs that are not known any more.
+func (h *Jobs) strays(ctx context.Context, now time.Time) error {
+	shelves, err := h.logs.Shelves()
+	if err != nil {
+		return err
+	}
+	for _, shelf := range shelves {
+		names, err := h.logs.Stored(shelf, now.Add(-strayAfter))
+		if err != nil {
+			return err
+		}
+		for _, name := range names {
+			if _, err := h.queue.Job(ctx, jobs.ID(name)); !fault.Is(err, fault.NotFound) {
+				if err != nil {
+					return err
+				}
+				continue
+			}
+			if err := h.logs.Remove(name); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}

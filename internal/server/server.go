@@ -325,6 +325,7 @@ func (s *Server) stop(stopWork func(), desk, queue <-chan struct{}) {
 	s.log.Info("stopping")
 	drain, cancel := context.WithTimeout(context.Background(), s.cfg.Shutdown)
 	defer cancel()
+	s.jobs.logs.Close() // nobody follows a log any more
 	// WebSockets are hijacked connections: Shutdown does not know of them.
 	goodbye, cancelGoodbye := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancelGoodbye()

@@ -8,6 +8,7 @@ import (
 
 	"github.com/gitroost/gitroost/grasp"
 	"github.com/gitroost/gitroost/internal/fault"
+	"github.com/gitroost/gitroost/internal/joblog"
 	"github.com/gitroost/gitroost/internal/jobs"
 )
 
@@ -170,6 +171,9 @@ func (h *Jobs) Names() []string { return h.book.Load().Names() }
 
 // Shelf is where jobs are looked up.
 func (h *Jobs) Shelf() jobs.Shelf { return h.queue }
+
+// Logs are what jobs said.
+func (h *Jobs) Logs() *joblog.Logs { return h.logs }
 
 // Private reports whether the page and the log of a job are for maintainers and the operator alone. What
 // is not defined any more is.

@@ -48,7 +48,7 @@ func (s *Steward) happenings(ctx context.Context, k *known, sc scene, plan grasp
 			byPush.Trigger = because
 		}
 		byState.Cause = planned.Cause
-		byState.NewHead = was != nil && was.Head != snap.Head
+		byState.NewHead = was != nil && was.Head != snap.Head && !allNew(snap, moves[repo].Changes)
 		if push != nil && push.repo == repo {
 			byPush.Push, byPush.Options, byPush.Cause = push.id, push.options, push.grant.State.ID
 			byPush.Actor = push.grant.State.Author
@@ -113,6 +113,17 @@ func (s *Steward) ask(ctx context.Context, k *known, sc scene, plan grasp.Plan, 
 		}
 	}
 	return remarks, nil
+}
+
+// allNew reports whether there was nothing before changes: then HEAD has not moved, it was found.
+func allNew(is *grasp.Snapshot, changes []grasp.RefChange) bool {
+	n := 0
+	for _, ch := range changes {
+		if ch.Old.IsZero() {
+			n++
+		}
+	}
+	return n == is.Refs.Len()
 }
 
 // stateAuthor returns who signed a state of k, or "".
