@@ -67,7 +67,11 @@ func (s *Steward) happenings(ctx context.Context, k *known, sc scene, plan grasp
 		if len(byPush.Changes) > 0 {
 			out = append(out, byPush)
 		}
-		if len(byState.Changes) > 0 || byState.NewHead {
+		if len(byState.Changes) > 0 {
+			out = append(out, byState)
+		}
+		if byState.NewHead && !slices.ContainsFunc(byState.Changes, func(ch grasp.RefChange) bool { return ch.Ref == snap.Head }) {
+			byState.Changes = nil // HEAD alone, beside whatever else moved
 			out = append(out, byState)
 		}
 		pulls, err := s.pullsHere(ctx, k, repo, snap, moves[repo].Changes, c.Release)
