@@ -1,6 +1,7 @@
 package config
 
 import (
+	"net/netip"
 	"time"
 
 	"github.com/gitroost/gitroost/internal/jobs"
@@ -17,6 +18,8 @@ type Engine struct {
 	OwnerQueue int           // of one owner
 	OwnerCPU   time.Duration // processor time of one owner's jobs in a day; 0: no bound
 	OwnerWall  time.Duration // likewise time on the clock
+
+	Reach []netip.Prefix // what jobs that tell others may reach beside the world
 
 	Sandbox   string // of programs of the operator's jobs: auto, systemd, bwrap, plain
 	Untrusted string // likewise of those that pull requests start
@@ -65,6 +68,8 @@ func engine(e *Engine) []Setting {
 			"Processor time that the jobs of one owner may use in 24 hours; what comes after that is skipped. 0s is no bound."),
 		duration(&e.OwnerWall, "jobs_engine.owner_wall", "0s", 0, 366*day,
 			"Time on the clock that the jobs of one owner may use in 24 hours. 0s is no bound."),
+		prefixes(&e.Reach, "jobs_engine.reach",
+			"Address ranges that webhooks, notifications and mirrors of jobs may reach although they are not the world, beside those of outward.allow: 127.0.0.0/8 for an ntfy server on this machine. With any, http:// will do for them."),
 		choice(&e.Sandbox, "jobs_engine.sandbox", "auto", []string{"auto", "systemd", "bwrap", "plain"},
 			"What stands around the programs of jobs that name nothing: auto takes systemd where it can be reached, else bubblewrap, else limits alone."),
 		choice(&e.Untrusted, "jobs_engine.untrusted_sandbox", "bwrap", []string{"systemd", "bwrap"},

@@ -253,6 +253,9 @@ func (r *rule) follows(after *Job) (condition, text string) {
 	if after.Name == r.Name {
 		return "jobs", "it does not follow itself"
 	}
+	if after.Pool == TellPool && len(w.Jobs) == 0 {
+		return "jobs", "it follows what tells others only if it names it" // else they would tell of each other
+	}
 	if len(w.Results) > 0 && !slices.ContainsFunc(w.Results, func(s State) bool {
 		return s == after.State || s == "success" && after.State == OK || s == "failure" && after.State.Bad()
 	}) {

@@ -7,6 +7,7 @@ import (
 	"github.com/gitroost/gitroost/grasp"
 	"github.com/gitroost/gitroost/internal/jobs"
 	"github.com/gitroost/gitroost/internal/work"
+	"github.com/gitroost/gitroost/internal/work/notify"
 )
 
 // after returns the jobs that follow from the end of j: those whose definition says on: {job: …}, and
@@ -20,11 +21,16 @@ func (h *Jobs) after(j jobs.Job) []jobs.Job {
 	if dropped > 0 {
 		h.log.Warn("more jobs than one happening makes", "repo", j.Repo.String(), "job", j.ID, "dropped", dropped)
 	}
-	if err := work.Attach(list, j, h.previous(j)); err != nil {
-		h.log.Error("jobs that follow another cannot be told of it", "job", j.ID, "err", err)
-		return nil
+	notices := h.notices[j.Name]
+	var previous jobs.State
+	if len(list) > 0 || notices.Compares() {
+		previous = h.previous(j)
 	}
-	return list
+	if err := work.Attach(list, j, previous); err != nil {
+		h.log.Error("jobs that follow another cannot be told of it", "job", j.ID, "err", err)
+		list = nil
+	}
+	return append(list, notices.Follow(j, previous, h.ids)...)
 }
 
 // previous returns how the job before j ended, of the same name, repository and ref; "" if there was
@@ -32,18 +38,9 @@ func (h *Jobs) after(j jobs.Job) []jobs.Job {
 func (h *Jobs) previous(j jobs.Job) jobs.State {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
-	list, err := h.queue.List(ctx, jobs.Filter{
-		Repo: j.Repo, Name: j.Name, Before: j.ID, Limit: 50,
-		States: []jobs.State{jobs.OK, jobs.Failed, jobs.TimedOut, jobs.StartupFailure},
-	})
+	state, err := notify.Previous(ctx, h.queue, j)
 	if err != nil {
 		h.log.Warn("cannot see how the job before ended", "job", j.ID, "err", err)
-		return ""
 	}
-	for _, o := range list {
-		if o.Ref == j.Ref {
-			return o.State
-		}
-	}
-	return ""
+	return state
 }

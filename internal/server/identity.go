@@ -17,6 +17,20 @@ import (
 // names no key of their own, it also stands for them (N-022).
 func identity(data string) (grasp.PubKey, error) {
 	const op = "server: identity"
+	secret, err := secretKey(data)
+	if err != nil {
+		return "", err
+	}
+	pub, err := nostr.GetPublicKey(secret)
+	if err != nil {
+		return "", fault.Errorf(fault.Invalid, op, "%s does not hold a usable key: %v", filepath.Join(data, "server.key"), err)
+	}
+	return grasp.PubKey(pub), nil
+}
+
+// secretKey returns the server's own key, 64 hex digits, and makes it if there is none.
+func secretKey(data string) (string, error) {
+	const op = "server: identity"
 	path := filepath.Join(data, "server.key")
 	b, err := os.ReadFile(path)
 	switch {
@@ -33,9 +47,5 @@ func identity(data string) (grasp.PubKey, error) {
 	if !grasp.IsHex(secret, 64) {
 		return "", fault.Errorf(fault.Invalid, op, "%s does not hold a key of 64 hex digits; restore it, or remove it to get a new one", path)
 	}
-	pub, err := nostr.GetPublicKey(secret)
-	if err != nil {
-		return "", fault.Errorf(fault.Invalid, op, "%s does not hold a usable key: %v", path, err)
-	}
-	return grasp.PubKey(pub), nil
+	return secret, nil
 }

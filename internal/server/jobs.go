@@ -18,6 +18,7 @@ import (
 	"github.com/gitroost/gitroost/internal/joblog"
 	"github.com/gitroost/gitroost/internal/jobs"
 	"github.com/gitroost/gitroost/internal/work"
+	"github.com/gitroost/gitroost/internal/work/notify"
 )
 
 // Jobs is what follows from a push: it says which jobs a happening asks for, and has them run. Its
@@ -32,7 +33,9 @@ type Jobs struct {
 	engine *jobs.Engine
 	clock  clock
 
-	private map[string]bool // by name of the definition
+	private map[string]bool         // by name of the definition
+	notices map[string]notify.Rules // likewise
+	tell    telling
 	find    func(ctx context.Context, repo grasp.Addr) (grasp.Hosting, error)
 	repos   func(ctx context.Context, after grasp.Addr, limit int) ([]grasp.Addr, error)
 
@@ -70,6 +73,9 @@ func (s *Server) buildJobs() error {
 	if err != nil {
 		return err
 	}
+	if err := s.buildTelling(h, doers); err != nil {
+		return err
+	}
 	hall, err := work.New(work.Config{
 		Doers: doers, Dir: filepath.Join(s.cfg.Data, "tasks"), Git: s.vault.Lend, Objects: h.objects, Secret: h.secret,
 		URL: s.public, Log: h.log, Now: s.now,
@@ -78,7 +84,7 @@ func (s *Server) buildJobs() error {
 		return fault.Wrap(op, err)
 	}
 	if h.engine, err = jobs.New(jobs.Config{
-		Queue: h.queue, Runner: hall, Clock: h.clock, By: rand.Text(), Alone: true, Log: h.log,
+		Queue: h.queue, Runner: begins{hall, h}, Clock: h.clock, By: rand.Text(), Alone: true, Log: h.log,
 		Workers:  map[string]int{jobs.DefaultPool: s.cfg.Engine.Workers},
 		PerOwner: s.cfg.Engine.PerOwner, PerRepo: s.cfg.Engine.PerRepo, Timeout: s.cfg.Engine.Timeout,
 		Rand: mathrand.Float64, Stop: jobStop, Follow: h.after,

@@ -5,9 +5,11 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/gitroost/gitroost/internal/dial"
 	"github.com/gitroost/gitroost/internal/fault"
+	"github.com/gitroost/gitroost/internal/work"
 )
 
 // openWay makes the one dialer by which this server goes out. The listeners are bound.
@@ -32,6 +34,13 @@ func (s *Server) openWay() error {
 		}
 	}
 	s.way = dial.New(cfg)
+	// What the operator's own jobs tell others goes where the operator says, and as often as there is
+	// something to tell.
+	cfg.Allow = append(slices.Clone(cfg.Allow), s.cfg.Engine.Reach...)
+	cfg.Plain = cfg.Plain || len(s.cfg.Engine.Reach) > 0
+	cfg.HostConcurrent, cfg.HostPerMinute = 20, 1200
+	cfg.Header, cfg.Total, cfg.Idle = work.MaxTimeout, work.MaxTimeout, work.MaxTimeout // each says its own
+	s.tellWay = dial.New(cfg)
 	return nil
 }
 

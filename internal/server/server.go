@@ -66,6 +66,7 @@ type Server struct {
 	answers   *answers.Cache
 	jobs      *Jobs
 	way       *dial.Dialer   // every connection to others
+	tellWay   *dial.Dialer   // those of the operator's own jobs
 	sync      *syncer.Syncer // or nil
 	unlock    func()         // of the data folder
 	ready     chan struct{}

@@ -1,0 +1,110 @@
+package server
+
+import (
+	"context"
+	"encoding/hex"
+	"path/filepath"
+	"strings"
+
+	"github.com/gitroost/gitroost/grasp"
+	"github.com/gitroost/gitroost/internal/fault"
+	"github.com/gitroost/gitroost/internal/jobs"
+	"github.com/gitroost/gitroost/internal/work"
+	"github.com/gitroost/gitroost/internal/work/hook"
+	"github.com/gitroost/gitroost/internal/work/notify"
+)
+
+// telling is who tells others what happened here.
+type telling struct {
+	hooks  *hook.Doer
+	notes  *notify.Doer
+	off    *hook.Switches
+	public string // the key that verifies webhooks: whpk_…
+}
+
+// buildTelling makes those who tell others, and adds them to doers.
+func (s *Server) buildTelling(h *Jobs, doers map[string]work.Doer) error {
+	const op = "server: jobs"
+	h.notices = map[string]notify.Rules{}
+	for _, j := range s.cfg.Jobs {
+		rules, err := notify.NewRules(j.Notices)
+		if err != nil {
+			return fault.Wrap(op, err)
+		}
+		h.notices[j.Name] = rules
+	}
+	text, err := secretKey(s.cfg.Data)
+	if err != nil {
+		return err
+	}
+	secret, err := hex.DecodeString(text)
+	if err != nil {
+		return fault.Wrap(op, err)
+	}
+	key := hook.DeriveKey(secret)
+	h.tell.public = hook.PublicKey(key)
+	if h.tell.off, err = hook.OpenSwitches(filepath.Join(s.cfg.Data, "webhooks.json")); err != nil {
+		return err
+	}
+	target := func(name string) (work.Target, bool) { t, ok := s.cfg.Targets[name]; return t, ok }
+	reveal := func(_ context.Context, ref work.SecretRef) ([]byte, error) { return h.reveal(ref) }
+	client := s.tellWay.HTTP()
+	if h.tell.hooks, err = hook.New(hook.Config{
+		Client: client, Now: s.now, Target: target, Secret: reveal, History: h.history, Head: h.head, Key: key, Off: h.tell.off,
+		Agent: "gitroost",
+	}); err != nil {
+		return err
+	}
+	if h.tell.notes, err = notify.New(notify.Config{
+		Client: client, Now: s.now, Target: target, Secret: reveal, Webhooks: h.tell.hooks,
+	}); err != nil {
+		return err
+	}
+	doers["webhook"], doers["trigger"], doers["notify"] = h.tell.hooks, h.tell.hooks, h.tell.notes
+	return nil
+}
+
+// history returns the commits that a job's ref got.
+func (h *Jobs) history(ctx context.Context, j jobs.Job, most int) (hook.History, error) {
+	snap, err := h.vault.Refs(ctx, j.Repo)
+	if err != nil {
+		return hook.History{}, err
+	}
+	got, err := h.vault.History(ctx, j.Repo, grasp.RefChange{Ref: j.Ref, Old: j.Old, New: j.New}, snap.Head, most)
+	if err != nil {
+		return hook.History{}, err
+	}
+	out := hook.History{Total: got.Total, Forced: got.Forced}
+	for _, c := range got.Commits {
+		out.Commits = append(out.Commits, hook.Commit{
+			ID: string(c.ID), Tree: string(c.Tree), Message: c.Message, Author: c.Author, AuthorMail: c.AuthorMail,
+			Committer: c.Committer, Mail: c.Mail, Time: c.Time,
+		})
+	}
+	return out, nil
+}
+
+// head returns the branch that HEAD of a job's repository points to, or "".
+func (h *Jobs) head(ctx context.Context, j jobs.Job) string {
+	snap, err := h.vault.Refs(ctx, j.Repo)
+	if err != nil {
+		return ""
+	}
+	return strings.TrimPrefix(string(snap.Head), "refs/heads/")
+}
+
+// begins has those told who want to know that a job begins.
+type begins struct {
+	*work.Hall
+	jobs *Jobs
+}
+
+// Run has j done.
+func (b begins) Run(ctx context.Context, j jobs.Job, log jobs.Log) jobs.Result {
+	if list := b.jobs.notices[j.Name].Begin(j, b.jobs.clock.Now(), b.jobs.ids); len(list) > 0 {
+		if err := b.jobs.queue.Enqueue(ctx, list); err != nil {
+			b.jobs.log.Warn("nobody is told that a job begins", "job", j.ID, "err", err) // it runs all the same (S0-41)
+		}
+	}
+	return b.Hall.Run(ctx, j, log)
+}
