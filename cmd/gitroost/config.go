@@ -3,9 +3,13 @@ package main
 import (
 	"context"
 	"fmt"
+	"maps"
 	"os"
+	"slices"
 
 	"github.com/gitroost/gitroost/internal/config"
+	"github.com/gitroost/gitroost/internal/fault"
+	"github.com/gitroost/gitroost/internal/server"
 )
 
 func (a *app) configInit(_ context.Context, args []string) error {
@@ -31,6 +35,19 @@ func (a *app) configCheck(_ context.Context, args []string) error {
 	}
 	for _, w := range loaded.Warnings {
 		fmt.Fprintln(a.out, "warning: "+w)
+	}
+	for _, j := range loaded.Config.Jobs {
+		for _, line := range loaded.Config.Describe(j) {
+			fmt.Fprintln(a.out, line)
+		}
+	}
+	if wrong := server.CheckSecrets(loaded.Config); len(wrong) > 0 {
+		var faults config.Faults
+		for _, name := range slices.Sorted(maps.Keys(wrong)) {
+			text, _ := fault.Message(wrong[name])
+			faults = append(faults, config.Fault{Where: loaded.Config.Secrets[name].Where, Text: "secret " + name + ": " + text})
+		}
+		return faults
 	}
 	name := loaded.File
 	if name == "" {

@@ -102,19 +102,40 @@ type jobReader struct {
 	siblings []*ast.MappingValueNode // keys beside it that may belong to it
 }
 
-func (j *jobReader) read(n ast.Node) {
-	keys := map[string]func(key *token.Token, v ast.Node){
-		"name":        func(k *token.Token, v ast.Node) { j.Name, j.name = j.word(k, v), at(v, k) },
-		"repos":       func(k *token.Token, v ast.Node) { j.Repos = j.words(k, v) },
-		"on":          j.on,
-		"needs":       j.need,
-		"retry":       j.retry,
-		"concurrency": j.concurrency,
-		"timeout":     func(k *token.Token, v ast.Node) { j.Timeout = j.span(k, v) },
-		"explain":     func(k *token.Token, v ast.Node) { j.Explain = j.yes(k, v) },
-		"private":     func(k *token.Token, v ast.Node) { j.Private = j.yes(k, v) },
+// A jobKey is an option of a job, and what the reference says of it.
+type jobKey struct {
+	name, form, doc string
+	read            func(key *token.Token, v ast.Node)
+}
+
+// table is what a job may say beside its kind.
+func (j *jobReader) table() []jobKey {
+	return []jobKey{
+		{"name", "text", "What the job is called: up to 64 small letters, digits, dots, dashes and underscores. Required.",
+			func(k *token.Token, v ast.Node) { j.Name, j.name = j.word(k, v), at(v, k) }},
+		{"repos", "list of patterns", "For which repositories: `npub1…/shop`, `npub1…/*`, `*/*`; with `!` in front those that are not meant. Required where programs run or what a repository holds is handed on, because anybody may announce a repository; without it a job is for all.",
+			func(k *token.Token, v ast.Node) { j.Repos = j.words(k, v) }},
+		{"on", "group", "When it runs, see below. Without it the job runs only when the operator asks for it.", j.on},
+		{"needs", "list", "Jobs of the same push that have to end first: `[test]`, or `[{job: test, if: always}]`; `if` is `ok`, `failed` or `always`. If that cannot be any more the job is skipped.", j.need},
+		{"concurrency", "group", "`group`: which jobs keep each other waiting; without it the job itself, in its repository and ref. In it `{{.Repo}}`, `{{.Owner}}`, `{{.ID}}`, `{{.Ref}}` and `{{.Job}}` are filled in. `policy`: `queue`, one after the other; `latest`, one runs and the newest waits; `cancel`, the newest ends the one that runs; `all`, no grouping. Sites, checkouts and mirrors are `latest`, what tells others is `all`, the rest `queue`.", j.concurrency},
+		{"retry", "group", "`max`: how often it is tried again; `on`: after which faults, `infra`, `timeout`, `exit` or `exit:<code>`, none means all; `backoff`: the first delay and the longest, `5s..1h`, or `steps`: the delays one by one.", j.retry},
+		{"timeout", "duration", "How long it may take; also `limits: {time: …}`. Without it `jobs_engine.default_timeout`.",
+			func(k *token.Token, v ast.Node) { j.Timeout = j.span(k, v) }},
+		{"notify", "group, or a list", "Who is told how it ended: `to`, a list of targets; `on`, a list of `success`, `failure`, `fixed` (a success after a failure), `changed`, `always` and `started`.", j.notice},
+		{"explain", "true or false", "Tell who pushes why the job does not run, if it does not.",
+			func(k *token.Token, v ast.Node) { j.Explain = j.yes(k, v) }},
+		{"private", "true or false", "Its page and its log are for maintainers and the operator.",
+			func(k *token.Token, v ast.Node) { j.Private = j.yes(k, v) }},
 	}
-	notify := j.notice // and the name of a kind
+}
+
+func (j *jobReader) read(n ast.Node) {
+	keys := map[string]func(*token.Token, ast.Node){}
+	for _, k := range j.table() {
+		keys[k.name] = k.read
+	}
+	notify := keys["notify"] // it is the name of a kind too
+	delete(keys, "notify")
 	other := func(v *ast.MappingValueNode) bool {
 		if name := v.Key.GetToken(); name.Value == "notify" && j.kindBeside(n) {
 			notify(name, v.Value)
@@ -272,6 +293,14 @@ func (j *jobReader) spec() {
 	if err != nil {
 		j.fault(key, "%s: %v", j.Kind, err)
 		return
+	}
+	var limits struct {
+		Limits struct {
+			Time work.Duration `json:"time"`
+		} `json:"limits"`
+	}
+	if err := json.Unmarshal(text, &limits); err == nil && j.Timeout == 0 {
+		j.Timeout = time.Duration(limits.Limits.Time) // it is the time limit of the job too
 	}
 	j.Work, j.Spec = spec, text
 }

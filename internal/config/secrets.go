@@ -25,7 +25,7 @@ type SecretSource struct {
 // For reports whether a job may be given the secret: its repository and ref have to fit, and nothing
 // that a pull request brought ever does.
 func (s SecretSource) For(j jobs.Job) bool {
-	if j.Class == jobs.Untrusted || j.Trigger == jobs.OnPull || j.Ref.IsNostr() || len(s.Repos) == 0 {
+	if j.Class == jobs.Untrusted || j.Trigger == jobs.OnPull || j.Ref.IsNostr() || j.Repo.Box || len(s.Repos) == 0 {
 		return false
 	}
 	repos, err := jobs.RefGlobs(s.Repos...)

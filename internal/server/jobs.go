@@ -56,6 +56,9 @@ func (s *Server) buildJobs() error {
 		find:  func(ctx context.Context, repo grasp.Addr) (grasp.Hosting, error) { return s.steward.Find(ctx, repo) },
 		repos: s.store.ReposAfter,
 	}
+	for name, err := range CheckSecrets(s.cfg) {
+		h.log.Warn("a secret cannot be had; jobs that need it will not begin", "secret", name, "err", err)
+	}
 	for _, j := range s.cfg.Jobs {
 		h.private[j.Name] = j.Private
 	}

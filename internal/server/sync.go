@@ -18,7 +18,9 @@ import (
 	"github.com/gitroost/gitroost/grasp"
 	"github.com/gitroost/gitroost/internal/dial"
 	"github.com/gitroost/gitroost/internal/fault"
+	"github.com/gitroost/gitroost/internal/jobs"
 	"github.com/gitroost/gitroost/internal/relay"
+	"github.com/gitroost/gitroost/internal/steward"
 	"github.com/gitroost/gitroost/internal/store"
 	"github.com/gitroost/gitroost/internal/syncer"
 )
@@ -78,7 +80,7 @@ type importer struct{ s *Server }
 func (i importer) Parse(raw string) (*nostr.Event, error) { return i.s.relay.Parse(raw) }
 
 func (i importer) Take(ctx context.Context, ev *nostr.Event, size int, peer string) (grasp.Verdict, error) {
-	return i.s.relay.Import(ctx, ev, size, "peer "+peer)
+	return i.s.relay.Import(steward.Because(ctx, jobs.OnSync), ev, size, "peer "+peer)
 }
 
 // shelves is the store as the syncer knows it.
