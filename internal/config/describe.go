@@ -99,3 +99,12 @@ func triggers(on jobs.On) []string {
 	}
 	return out
 }
+
+// JobOptions returns what a job may say beside its kind: name, form, and what it is for.
+func JobOptions() [][3]string {
+	var out [][3]string
+	for _, k := range new(jobReader).table() {
+		out = append(out, [3]string{k.name, k.form, k.doc})
+	}
+	return out
+}
