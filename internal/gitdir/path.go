@@ -28,6 +28,17 @@ func Path(root string, repo grasp.Addr) (string, error) {
 	return filepath.Join(root, folder, npub, escape(repo.ID)+".git"), nil
 }
 
+// Folder returns a path of two names that no other repository shares: <npub>/<escaped identifier>. It is for
+// those who keep something else of each repository, below a folder of their own. It fails if repo is not
+// Valid, or is a contributor's box.
+func Folder(repo grasp.Addr) (string, error) {
+	npub := repo.Owner.Npub()
+	if !repo.Valid() || npub == "" || repo.Box {
+		return "", fault.E(fault.Invalid, "gitdir: folder", "not the address of a repository with a place of its own")
+	}
+	return filepath.Join(npub, escape(repo.ID)), nil
+}
+
 // escape is injective: of [a-z0-9._-] each byte stays, except a dot or dash in front; any other
 // becomes %xx. What would be longer than maxEscaped becomes %h and a hash: no escape begins so,
 // because h is no hex digit.

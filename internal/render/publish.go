@@ -66,6 +66,10 @@ func lockFolder(path string) (unlock func(), err error) {
 	return func() { f.Close() }, nil
 }
 
+// maxGenerations is how many stay in the grace period, whatever is asked for: what is published often must
+// not fill the disk.
+const maxGenerations = 50
+
 // A folder is what Publish works in.
 type folder struct {
 	dir string
@@ -103,6 +107,8 @@ func (f *folder) sweep() (last int) {
 	now, cur := f.opt.Now(), f.current()
 	last = cur
 	entries, _ := os.ReadDir(f.dir)
+	older := 0 // how many were shown before the one that is
+	slices.SortFunc(entries, func(x, y fs.DirEntry) int { return number(y.Name()) - number(x.Name()) })
 	for _, e := range entries {
 		path := filepath.Join(f.dir, e.Name())
 		if strings.HasSuffix(e.Name(), durable.TempSuffix) {
@@ -113,8 +119,13 @@ func (f *folder) sweep() (last int) {
 		if n == 0 || n == cur {
 			continue
 		}
-		if n < cur && !f.expired(path, now) {
-			continue
+		if n < cur {
+			older++
+			if over := f.expired(path, now); !over || older < f.opt.Keep {
+				if older < maxGenerations {
+					continue
+				}
+			}
 		}
 		if err := os.RemoveAll(path); err != nil {
 			f.opt.Log.Warn("an old generation of a site could not be removed; the next publishing tries again", "err", err)

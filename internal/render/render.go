@@ -118,6 +118,10 @@ type Options struct {
 	// negative is none.
 	Grace time.Duration
 
+	// Keep is how many generations stay, the one that is served included, however old they are.
+	// Default 1.
+	Keep int
+
 	// Workers is how many pages are rendered at a time. Default 2.
 	Workers int
 

@@ -18,8 +18,8 @@ import (
 const (
 	watchEvery = 100 * time.Millisecond
 	countEvery = 10 * time.Millisecond // tasks, where counting is cheap: they come fast
-	pipesAfter = 5 * time.Second // how long output is waited for that nobody of ours can write any more
-	sweepFor   = 5 * time.Second // how long what is left is looked for
+	pipesAfter = 5 * time.Second       // how long output is waited for that nobody of ours can write any more
+	sweepFor   = 5 * time.Second       // how long what is left is looked for
 )
 
 // Contain runs c to its end, and ends what is left of it. An exit code, or a signal, is an Outcome

@@ -35,6 +35,9 @@ var variables = []variable{
 	{"GRASP_REF", "the ref that moved", func(t *work.Task, _ *place) string { return string(t.Job.Ref) }},
 	{"GRASP_OLD", "what it pointed to, zeros if it is new", func(t *work.Task, _ *place) string { return string(t.Job.Old) }},
 	{"GRASP_OID", "what it points to, zeros if it is gone", func(t *work.Task, _ *place) string { return string(t.Job.New) }},
+	{"GITSYNC_HASH", "of `check` and `after` of a checkout: the commit, as git-sync's hooks have it", func(*work.Task, *place) string { return "" }},
+	{"GRASP_TREE", "of the same: the folder with its files", func(*work.Task, *place) string { return "" }},
+	{"GRASP_LINK", "of the same: the link that is turned", func(*work.Task, *place) string { return "" }},
 	{"GRASP_EVENT_ID", "the Nostr event that asked for it", func(t *work.Task, _ *place) string { return string(t.Job.Cause) }},
 	{"GRASP_ACTOR", "the public key behind it, in hex", func(t *work.Task, _ *place) string { return string(t.Job.Actor) }},
 	{"GRASP_PUSH", "the push that delivered it", func(t *work.Task, _ *place) string { return t.Job.Push }},
@@ -51,14 +54,14 @@ func environment(t *work.Task, p *place, more map[string]string) []string {
 			all[name] = v
 		}
 	}
-	for _, kv := range t.Env {
-		name, v, _ := strings.Cut(kv, "=")
-		all[name] = v
-	}
 	for _, v := range variables {
 		if s := v.value(t, p); s != "" {
 			all[v.name] = s
 		}
+	}
+	for _, kv := range t.Env {
+		name, v, _ := strings.Cut(kv, "=")
+		all[name] = v
 	}
 	out := make([]string, 0, len(all))
 	for _, name := range slices.Sorted(maps.Keys(all)) {
