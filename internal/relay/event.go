@@ -114,7 +114,7 @@ func (s *session) authentic(ev *nostr.Event) error {
 		return denial("rate-limited: more than " + strconv.Itoa(s.r.cfg.PrefixEventsPerMinute) + " events per minute from your network")
 	}
 	// The event outlives its connection, so this does not end with it.
-	turn, err := s.r.verify.take(s.r.work, s.acct, false)
+	turn, err := s.r.verify.takeBriefly(s.r.work, s.acct)
 	if err != nil {
 		return fault.E(fault.Closing, "relay: verify", "shutting down")
 	}

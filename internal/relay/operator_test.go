@@ -54,6 +54,9 @@ func TestExpelAndSetInfo(t *testing.T) {
 		return h.listen(ws)
 	}
 	bad, good := dial("2001:db8::1"), dial("192.0.2.1")
+	first := note(t, 1, "here already") // from the handshake alone the relay need not know of it yet
+	bad.event(first)
+	bad.wantOK(first.ID, true, "")
 	h.relay.Expel(func(a string) bool { return a == "2001:db8::1" }, "not you")
 	if code := bad.ended(); code != websocket.ClosePolicyViolation {
 		t.Errorf("the expelled one is closed with %d", code)

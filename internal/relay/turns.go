@@ -12,19 +12,22 @@ import (
 // line before somebody else (hardening §10). What is known to take long stands in a line of its own,
 // which has a quarter of the places, no more and no less.
 //
+// Of what lasts nobody has more than half of the places, so that whoever comes next need not wait for all
+// of them. What is brief, a signature, takes any place that is free: the next comes soon.
+//
 // Time is counted as it passes. Where the machine is overloaded all get to be slow, so it is only
 // ever compared, never held against a fixed bound.
 type turns struct {
 	most int // places
 	slow int // of which the slow line may have so many
-	each int // and one account
+	each int // and one account, of what lasts
 	now  func() time.Time
 
 	// mu guards the rest.
 	mu       sync.Mutex
 	busy     int
 	busySlow int
-	by       map[*account]int // places taken
+	by       map[*account]int // places taken by what lasts
 	lines    [2]line          // the usual one, and the slow one
 }
 
@@ -44,6 +47,7 @@ type turn struct {
 	t     *turns
 	a     *account
 	slow  bool
+	brief bool
 	start time.Time
 	ready chan struct{} // closed when it was taken
 	place *list.Element // in the queue, while it waits
@@ -59,7 +63,15 @@ func newTurns(most int, now func() time.Time) *turns {
 
 // take waits for a's turn. It must be given back by done. The error is ctx's.
 func (t *turns) take(ctx context.Context, a *account, slow bool) (*turn, error) {
-	w := &turn{t: t, a: a, slow: slow, ready: make(chan struct{})}
+	return t.wait(ctx, &turn{t: t, a: a, slow: slow, ready: make(chan struct{})})
+}
+
+// takeBriefly is take for what takes a fraction of a millisecond.
+func (t *turns) takeBriefly(ctx context.Context, a *account) (*turn, error) {
+	return t.wait(ctx, &turn{t: t, a: a, brief: true, ready: make(chan struct{})})
+}
+
+func (t *turns) wait(ctx context.Context, w *turn) (*turn, error) {
 	t.mu.Lock()
 	t.lines[w.line()].push(w)
 	t.grant()
@@ -128,8 +140,10 @@ func (t *turns) giveBack(w *turn) {
 	if w.slow {
 		t.busySlow--
 	}
-	if t.by[w.a]--; t.by[w.a] == 0 {
-		delete(t.by, w.a)
+	if !w.brief {
+		if t.by[w.a]--; t.by[w.a] == 0 {
+			delete(t.by, w.a)
+		}
 	}
 	t.grant()
 }
@@ -148,7 +162,9 @@ func (t *turns) grant() {
 			return
 		}
 		t.busy++
-		t.by[w.a]++
+		if !w.brief {
+			t.by[w.a]++
+		}
 		if w.slow {
 			t.busySlow++
 		}
@@ -163,8 +179,9 @@ func (t *turns) next(l *line, now time.Time) *turn {
 	var best *list.Element
 	least := 0.0
 	for e := l.order.Front(); e != nil; e = e.Next() {
-		a := e.Value.(*queueOf).a
-		if t.by[a] >= t.each {
+		q := e.Value.(*queueOf)
+		a := q.a
+		if t.by[a] >= t.each && !q.waiters.Front().Value.(*turn).brief {
 			continue
 		}
 		if had := a.had(now); best == nil || had < least {

@@ -171,6 +171,34 @@ func TestTurnsLeavePlaces(t *testing.T) {
 	}
 }
 
+// What is brief takes every place that is free, also beside what lasts, and no more (decision 11).
+func TestBriefTurnsTakeAll(t *testing.T) {
+	g := newTurns(4, func() time.Time { return timeline{}.at(0) })
+	over, cancel := context.WithCancel(context.Background())
+	cancel()
+	one := testAccount("one", nil)
+	var taken []*turn
+	for i, step := range []struct{ brief, ok bool }{{true, true}, {false, true}, {false, true}, {false, false}, {true, true}, {true, false}} {
+		take := func() (*turn, error) { return g.take(over, one, false) }
+		if step.brief {
+			take = func() (*turn, error) { return g.takeBriefly(over, one) }
+		}
+		w, err := take()
+		if (err == nil) != step.ok {
+			t.Errorf("step %d: %v", i, err)
+		}
+		if err == nil {
+			taken = append(taken, w)
+		}
+	}
+	for _, w := range taken {
+		w.done()
+	}
+	if g.busy != 0 || len(g.by) != 0 || len(g.lines[0].of) != 0 {
+		t.Errorf("%d places and %d accounts are left", g.busy, len(g.by))
+	}
+}
+
 // Whatever comes and goes, no more work than may, and nothing is left behind.
 func TestTurnsProperty(t *testing.T) {
 	g := newTurns(3, time.Now)
@@ -190,7 +218,11 @@ func TestTurnsProperty(t *testing.T) {
 				if rnd.IntN(3) == 0 {
 					go cancel()
 				}
-				w, err := g.take(ctx, accounts[rnd.IntN(len(accounts))], rnd.IntN(4) == 0)
+				a := accounts[rnd.IntN(len(accounts))]
+				w, err := g.take(ctx, a, rnd.IntN(4) == 0)
+				if err != nil && n%2 == 0 {
+					w, err = g.takeBriefly(context.Background(), a)
+				}
 				cancel()
 				if err != nil {
 					continue

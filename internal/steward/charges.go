@@ -102,25 +102,21 @@ func (s *Steward) charges(ctx context.Context, ev *nostr.Event) ([]Charge, error
 	}
 	ids, addrs := grasp.Anchors(ev)
 	for _, id := range ids[:min(len(ids), maxAnchors)] {
-		e, err := s.ledger.Event(ctx, id)
-		if fault.Is(err, fault.NotFound) || err == nil && e.Shelf != grasp.Served {
-			continue
-		}
+		th, err := s.ledger.Thread(ctx, id)
 		if err != nil {
 			return nil, fault.Wrap("steward: count events", err)
 		}
-		if e.Event.Kind == grasp.KindAnnouncement {
-			if err := repo(grasp.CoordinateOf(e.Event)); err != nil {
+		if !th.Served {
+			continue
+		}
+		if th.Kind == grasp.KindAnnouncement {
+			if err := repo(th.Coordinate); err != nil {
 				return nil, err
 			}
 			continue
 		}
-		inherited, err := s.ledger.Charges(ctx, id)
-		if err != nil {
-			return nil, fault.Wrap("steward: count events", err)
-		}
 		thread := false
-		for _, c := range inherited {
+		for _, c := range th.Charges {
 			if c[0] != chargeKey {
 				thread = thread || c[0] == chargeThread
 				add(c)
@@ -129,9 +125,8 @@ func (s *Steward) charges(ctx context.Context, ev *nostr.Event) ([]Charge, error
 		if !thread {
 			add(charge(chargeThread, string(id)))
 		}
-		if len(inherited) == 0 { // it came before anything was counted
-			_, named := grasp.Anchors(e.Event)
-			for _, a := range named[:min(len(named), maxAnchors)] {
+		if len(th.Charges) == 0 { // it came before anything was counted
+			for _, a := range th.Addrs[:min(len(th.Addrs), maxAnchors)] {
 				if err := repo(a); err != nil {
 					return nil, err
 				}

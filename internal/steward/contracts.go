@@ -53,8 +53,9 @@ type Ledger interface {
 	// Kept sums up what the announced repositories of owner hold, or owner's boxes.
 	Kept(ctx context.Context, owner grasp.PubKey, boxes bool) (Kept, error)
 
-	// Charges returns what an event counts for, in any order; nothing if it is not here.
-	Charges(ctx context.Context, id grasp.EventID) ([]Charge, error)
+	// Thread returns what of a served event matters to those that answer it. Of one that is not
+	// served it is nothing.
+	Thread(ctx context.Context, id grasp.EventID) (Thread, error)
 
 	// Tally returns how many events, of both shelves, count for each of list.
 	Tally(ctx context.Context, list []Charge) ([]int, error)
@@ -153,6 +154,15 @@ type Answer struct {
 	WaitingByAuthor int // how many events of this author wait
 	WaitingBySource int // how many from this source
 	WaitingInAll    int
+}
+
+// A Thread is what of an event matters to those that answer it. Nobody changes it.
+type Thread struct {
+	Served     bool
+	Kind       int
+	Coordinate string   // of a replaceable or addressable event
+	Charges    []Charge // what the event counts for, in any order
+	Addrs      []string // the coordinates that it names
 }
 
 // A Change is all that one step writes. Commit writes the whole of it or nothing.

@@ -30,6 +30,15 @@ func (a *applier) apply(p *plan) error {
 	if p.catchUp {
 		return a.catchUp()
 	}
+	if p.file > 0 {
+		return a.fileOldest(p.file, p.words)
+	}
+	if p.plain && a.tray.room(len(a.laid), a.laidBytes+p.put.burden()) {
+		return a.lay(p.put)
+	}
+	if err := a.fileFor(p); err != nil {
+		return err
+	}
 	if p.put != nil {
 		if err := a.put(p.put); err != nil || a.receipt.Duplicate || a.receipt.Stale {
 			return err
@@ -77,6 +86,10 @@ var deleted = fault.E(fault.Refused, "store: put", "this event was deleted")
 // put writes a new event, and says in the receipt if it did not.
 func (a *applier) put(r *row) error {
 	r.seq = 0 // of a try before
+	if a.onTray(r.id) != nil {
+		a.receipt.Duplicate = true
+		return nil
+	}
 	// Most events are one of a kind, new, and not deleted: one statement finds out and writes them.
 	// If it did not, or there are versions, it is looked at more closely.
 	plain := !r.versioned && r.kind != grasp.KindDeletion && r.kind != grasp.KindVanish
@@ -272,6 +285,10 @@ func (a *applier) tag(r *row) error {
 	if err := a.index(r); err != nil {
 		return err
 	}
+	return a.writeTags(r)
+}
+
+func (a *applier) writeTags(r *row) error {
 	args := []any{r.at, r.id[:], r.seq, r.kind, r.expires}
 	for keys := range slices.Chunk(r.keys, maxTagRows) {
 		args = args[:5]

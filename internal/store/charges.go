@@ -6,19 +6,45 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/nbd-wtf/go-nostr"
+
 	"github.com/gitroost/gitroost/grasp"
+	"github.com/gitroost/gitroost/internal/fault"
 	"github.com/gitroost/gitroost/internal/steward"
 )
 
-// Charges returns what an event counts for.
-func (s *Store) Charges(ctx context.Context, id grasp.EventID) ([]steward.Charge, error) {
-	var out []steward.Charge
-	err := s.lend(ctx, "store: charges", func(ctx context.Context, r *reader) error {
-		b, ok := parse32(id)
-		if !ok {
-			return nil
+// Thread is part of steward.Ledger.
+func (s *Store) Thread(ctx context.Context, id grasp.EventID) (steward.Thread, error) {
+	const op = "store: thread"
+	b, ok := parse32(id)
+	if !ok {
+		return steward.Thread{}, nil
+	}
+	if th, ok := s.recall.thread(b); ok {
+		return th, s.open(ctx, op)
+	}
+	before := s.recall.departures()
+	if one := s.tray.get(b); one != nil {
+		ev, err := one.row.event()
+		if err != nil {
+			return steward.Thread{}, fault.Wrap(op, err)
 		}
-		return r.rows(ctx, sqlCharges, []any{b[:]}, func(row scanner) error {
+		th := threadOf(ev, one.row.charges)
+		s.recall.threaded(b, th, before)
+		return th, s.open(ctx, op)
+	}
+	var th steward.Thread
+	err := s.lend(ctx, op, func(ctx context.Context, r *reader) error {
+		var raw []byte
+		if ok, err := r.row(sqlServed, []any{b[:]}, &raw); !ok || err != nil {
+			return err
+		}
+		ev := new(nostr.Event)
+		if err := ev.UnmarshalJSON(raw); err != nil {
+			return err
+		}
+		var charges []steward.Charge
+		err := r.rows(ctx, sqlCharges, []any{b[:]}, func(row scanner) error {
 			var c []byte
 			if err := row.Scan(&c); err != nil {
 				return err
@@ -26,11 +52,45 @@ func (s *Store) Charges(ctx context.Context, id grasp.EventID) ([]steward.Charge
 			if len(c) != len(steward.Charge{}) {
 				return errors.New("a charge has another length")
 			}
-			out = append(out, steward.Charge(c))
+			charges = append(charges, steward.Charge(c))
 			return nil
 		})
+		th = threadOf(ev, charges)
+		return err
 	})
-	return out, err
+	if err == nil && th.Served {
+		s.recall.threaded(b, th, before)
+	}
+	return th, err
+}
+
+func threadOf(ev *nostr.Event, charges []steward.Charge) steward.Thread {
+	_, addrs := grasp.Anchors(ev)
+	return steward.Thread{Served: true, Kind: ev.Kind, Coordinate: grasp.CoordinateOf(ev), Charges: charges, Addrs: addrs}
+}
+
+// thread returns what is known of a served event.
+func (m *recall) thread(id id32) (steward.Thread, bool) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	th, ok := m.threads[id]
+	return th, ok
+}
+
+// threaded notes what the database said after departures returned before.
+func (m *recall) threaded(id id32, th steward.Thread, before int) {
+	if len(th.Charges)+len(th.Addrs) > steward.MaxCharges {
+		return // of such there are few
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.left != before {
+		return
+	}
+	if len(m.threads) >= maxServed {
+		clear(m.threads)
+	}
+	m.threads[id] = th
 }
 
 // Tally returns how many events count for each of list.
@@ -41,22 +101,39 @@ func (s *Store) Tally(ctx context.Context, list []steward.Charge) ([]int, error)
 		return out, s.open(ctx, op)
 	}
 	before := s.recall.moment()
-	err := s.lend(ctx, op, func(ctx context.Context, r *reader) error {
-		for i := range list {
-			if _, err := r.row(sqlTally, []any{list[i][:]}, &out[i]); err != nil {
-				return err
+	var err error
+	for try := 0; ; try++ {
+		era, steady := s.tray.steady()
+		clear(out)
+		err = s.lend(ctx, op, func(ctx context.Context, r *reader) error {
+			for i := range list {
+				if _, err := r.row(sqlTally, []any{list[i][:]}, &out[i]); err != nil {
+					return err
+				}
 			}
+			return ctx.Err()
+		})
+		s.tray.tally(list, out)
+		// What was filed meanwhile may have been counted twice, or not at all: then it is counted
+		// again, within reason. A bound of thousands can bear some of them.
+		if is, _ := s.tray.steady(); err != nil || steady && is == era || try == 3 {
+			break
 		}
-		return ctx.Err()
-	})
+	}
 	if err == nil {
 		s.recall.tallied(list, out, before)
 	}
 	return out, err
 }
 
-// charge writes what an event counts for. That it counts is the work of a trigger.
+// charge writes what an event counts for, and says so.
 func (a *applier) charge(r *row) error {
+	a.lesson.counted = append(a.lesson.counted, r.charges...)
+	return a.writeCharges(r)
+}
+
+// writeCharges writes what an event counts for. That it counts is the work of a trigger.
+func (a *applier) writeCharges(r *row) error {
 	for some := range slices.Chunk(r.charges, steward.MaxCharges) {
 		args := []any{r.seq}
 		for _, c := range some {
@@ -66,7 +143,6 @@ func (a *applier) charge(r *row) error {
 			return err
 		}
 	}
-	a.lesson.counted = append(a.lesson.counted, r.charges...)
 	return nil
 }
 
@@ -82,6 +158,7 @@ var insertCharges = func() (out [steward.MaxCharges + 1]string) {
 }()
 
 const (
+	sqlServed  = `SELECT raw FROM events WHERE id = ?1 AND shelf = 2`
 	sqlCharges = `SELECT c.charge FROM events e CROSS JOIN charges c ON c.event = e.seq WHERE e.id = ?1`
 	sqlTally   = `SELECT n FROM tallies WHERE charge = ?1`
 )

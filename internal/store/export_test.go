@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"fmt"
+	"maps"
 	"testing"
 
 	"github.com/nbd-wtf/go-nostr"
@@ -77,6 +78,7 @@ func (s *Store) Scans(t testing.TB, f nostr.Filter) (scan string, ranges int) {
 	if q.ids != nil {
 		return sqlByID, len(q.ids)
 	}
+	s.FileAll(t)
 	err = s.read(context.Background(), "test", func(ctx context.Context, r *reader) error {
 		d, err := r.choose(ctx, q)
 		scan, ranges = d.scan, len(d.args)
@@ -152,6 +154,7 @@ func (s *Store) Unsearched(t testing.TB) (n int) {
 // Forget empties the index of words, as if it had just been made.
 func (s *Store) Forget(t testing.TB) {
 	t.Helper()
+	s.FileAll(t)
 	<-s.caughtUp
 	for _, text := range []string{`INSERT INTO search (search) VALUES ('delete-all')`, `INSERT INTO unsearched SELECT 0, max(seq) FROM events`} {
 		if _, err := s.writer.conn.ExecContext(context.Background(), text); err != nil {
@@ -166,6 +169,61 @@ func (s *Store) CheckIndex(t testing.TB) {
 	if _, err := s.writer.conn.ExecContext(context.Background(), `INSERT INTO search (search, rank) VALUES ('integrity-check', 0)`); err != nil {
 		t.Error(err)
 	}
+}
+
+// FileAll files what is on the tray.
+func (s *Store) FileAll(t testing.TB) {
+	t.Helper()
+	if err := s.fileAll(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// FileSome files some of what is on the tray.
+func (s *Store) FileSome(t testing.TB, n int) {
+	t.Helper()
+	req := &request{plan: &plan{file: n}, done: make(chan struct{})}
+	if err := s.enqueue(context.Background(), req); err != nil {
+		t.Fatal(err)
+	}
+	if <-req.done; req.err != nil {
+		t.Fatal(req.err)
+	}
+}
+
+// OnTray returns how many events are on the tray, and checks what is known of them.
+func (s *Store) OnTray(t testing.TB) int {
+	t.Helper()
+	tr := s.tray
+	tr.mu.RLock()
+	defer tr.mu.RUnlock()
+	bytes, listed, worded, tallies := 0, 0, 0, map[steward.Charge]int{}
+	for id, one := range tr.rows {
+		bytes += one.row.burden()
+		listed += len(rangesOf(one.row))
+		for _, c := range one.row.charges {
+			tallies[c]++
+		}
+		if one.row.hasWords() {
+			worded++
+		}
+		if one.row.id != id {
+			t.Fatal("an event under another's id")
+		}
+	}
+	for key, list := range tr.lists {
+		listed -= len(list)
+		for i, k := range list {
+			if i > 0 && !k.before(list[i-1].candidate) {
+				t.Fatalf("range %v is out of order", key)
+			}
+		}
+	}
+	if bytes != tr.bytes || listed != 0 || len(tr.queue) != len(tr.rows) || len(tr.worded) != worded || !maps.Equal(tallies, tr.tallies) {
+		t.Fatalf("the tray has lost count: %d bytes of %d, %d in lists too few, %d of %d waiting, %v is %v",
+			tr.bytes, bytes, listed, len(tr.queue), len(tr.rows), tr.tallies, tallies)
+	}
+	return len(tr.rows)
 }
 
 // Recalled returns how many bytes are remembered.

@@ -140,6 +140,9 @@ func TestLeaveTheQueue(t *testing.T) {
 	}
 	defer db.Close()
 	db.SetMaxOpenConns(1)
+	if _, err := db.Exec("PRAGMA busy_timeout = 10000"); err != nil { // older events may be searched for words
+		t.Fatal(err)
+	}
 	if _, err := db.Exec("BEGIN IMMEDIATE"); err != nil { // from here on the writer waits for us
 		t.Fatal(err)
 	}

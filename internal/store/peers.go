@@ -170,12 +170,17 @@ func (s *Store) AnnouncementsOf(ctx context.Context, id string, each func(ev *no
 // Unknown returns which of ids are on neither shelf, in the same order.
 func (s *Store) Unknown(ctx context.Context, ids []grasp.EventID) ([]grasp.EventID, error) {
 	const op = "store: unknown"
+	open := make([]grasp.EventID, 0, len(ids)) // what is not on the tray, which is looked at before the database
 	for _, id := range ids {
-		if _, err := need32("event", id); err != nil {
+		b, err := need32("event", id)
+		if err != nil {
 			return nil, fault.Wrap(op, err)
 		}
+		if s.tray.get(b) == nil {
+			open = append(open, id)
+		}
 	}
-	list, err := json.Marshal(ids)
+	list, err := json.Marshal(open)
 	if err != nil {
 		return nil, fault.Wrap(op, err)
 	}

@@ -19,6 +19,9 @@ import (
 // caller's time, so the writer does nothing but write.
 type plan struct {
 	put     *row
+	plain   bool // put is all, and fits on the tray
+	file    int  // of the tray, so many events; then that is all
+	words   bool // of those that have words
 	release []id32
 	drop    []id32
 	extend  []extension
@@ -200,6 +203,7 @@ func prepare(c steward.Change) (*plan, error) {
 		p.moves = append(p.moves, out)
 	}
 	p.jobs, err = jobRows(c.Jobs)
+	p.plain = p.fits()
 	return p, err
 }
 

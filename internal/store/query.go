@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"math"
 	"slices"
 
 	"github.com/nbd-wtf/go-nostr"
@@ -44,11 +45,15 @@ func (s *Store) Query(ctx context.Context, f nostr.Filter, each func(id grasp.Ev
 		}
 	}
 	if !ok {
+		if err := s.fileWords(ctx, q); err != nil {
+			return fault.Wrap(op, err)
+		}
 		err = s.read(ctx, op, func(ctx context.Context, r *reader) error {
+			onTray := s.tray.match(q, limit, now) // before the database
 			if found, ok, err = r.remember(ctx, s, q, limit, short, now); ok || err != nil {
 				return err
 			}
-			return r.tell(ctx, q, limit, s.cfg.MaxRanked, now, each)
+			return r.tell(ctx, q, onTray, limit, s.cfg.MaxRanked, now, each)
 		})
 	}
 	if err != nil || !ok {
@@ -65,9 +70,13 @@ func (s *Store) Query(ctx context.Context, f nostr.Filter, each func(id grasp.Ev
 	return nil
 }
 
-// tell is Query by the database alone.
-func (r *reader) tell(ctx context.Context, q *query, limit, ranked int, now int64, each func(id grasp.EventID, raw []byte) bool) error {
+// tell is Query by the database, and what is on the tray.
+func (r *reader) tell(ctx context.Context, q *query, onTray []*kept, limit, ranked int, now int64, each func(id grasp.EventID, raw []byte) bool) error {
 	it, err := r.answers(ctx, q, limit, ranked, now)
+	if err != nil {
+		return err
+	}
+	all, err := besides(ctx, it, onTray)
 	if err != nil {
 		return err
 	}
@@ -75,12 +84,14 @@ func (r *reader) tell(ctx context.Context, q *query, limit, ranked int, now int6
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		c, ok, err := it.next(ctx)
+		c, ok, err := all.next(ctx)
 		if err != nil || !ok {
 			return err
 		}
-		raw, err := it.raw(ctx, c)
-		if err != nil {
+		var raw []byte
+		if c.mem != nil {
+			raw = c.mem.raw
+		} else if raw, err = it.raw(ctx, c); err != nil {
 			return err
 		}
 		if raw != nil && !each(c.id.id(), raw) {
@@ -136,6 +147,8 @@ func (s *Store) countRanges(ctx context.Context, op string, f nostr.Filter) (n i
 		return 0, false, nil
 	}
 	now := s.cfg.Now().Unix()
+	era, steady := s.tray.steady()
+	n = int64(len(s.tray.match(q, math.MaxInt, now)))
 	err = s.read(ctx, op, func(ctx context.Context, r *reader) error {
 		for _, one := range best.args {
 			args := append([]any{q.until, zero32[:], q.since, -1}, one...)
@@ -164,6 +177,9 @@ func (s *Store) countRanges(ctx context.Context, op string, f nostr.Filter) (n i
 	if err != nil {
 		return 0, false, err
 	}
+	if is, _ := s.tray.steady(); !steady || is != era {
+		return 0, false, nil // something may have been counted twice; one by one it is not
+	}
 	return n, true, nil
 }
 
@@ -190,16 +206,28 @@ func (s *Store) walk(ctx context.Context, op string, filters []nostr.Filter, eac
 		if q == nil || f.LimitZero || f.Limit < 0 {
 			continue
 		}
+		if err := s.fileWords(ctx, q); err != nil {
+			return fault.Wrap(op, err)
+		}
 		queries, limits = append(queries, q), append(limits, f.Limit)
 	}
 	return s.read(ctx, op, func(ctx context.Context, r *reader) error {
+		now := s.cfg.Now().Unix()
+		onTray := make([][]*kept, len(queries)) // before the database
+		for i, q := range queries {
+			onTray[i] = s.tray.match(q, orAll(limits[i]), now)
+		}
 		var all merge
 		for i, q := range queries {
-			it, err := r.answers(ctx, q, limits[i], 0, s.cfg.Now().Unix())
+			it, err := r.answers(ctx, q, limits[i], 0, now)
 			if err != nil {
 				return err
 			}
-			if err := all.add(ctx, &limited{it: it, left: limits[i], bounded: limits[i] > 0}); err != nil {
+			both, err := besides(ctx, it, onTray[i])
+			if err != nil {
+				return err
+			}
+			if err := all.add(ctx, &limited{it: both, left: limits[i], bounded: limits[i] > 0}); err != nil {
 				return err
 			}
 		}
@@ -215,9 +243,33 @@ func (s *Store) walk(ctx context.Context, op string, filters []nostr.Filter, eac
 	})
 }
 
+// orAll is a limit, or as many as there are.
+func orAll(limit int) int {
+	if limit > 0 {
+		return limit
+	}
+	return math.MaxInt
+}
+
+// besides merges an answer of the database with what is on the tray, newest first.
+func besides(ctx context.Context, it *iterator, onTray []*kept) (source, error) {
+	if len(onTray) == 0 {
+		return it, nil
+	}
+	st := &stream{ended: true}
+	for _, k := range onTray {
+		st.page = append(st.page, k.candidate)
+	}
+	all := new(merge)
+	if err := all.add(ctx, st); err != nil {
+		return nil, err
+	}
+	return all, all.add(ctx, it)
+}
+
 // limited ends an iterator after so many.
 type limited struct {
-	it      *iterator
+	it      source
 	left    int
 	bounded bool
 }

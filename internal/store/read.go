@@ -77,6 +77,12 @@ func (s *Store) Event(ctx context.Context, id grasp.EventID) (steward.Entry, err
 		if !ok {
 			return nil
 		}
+		if one := s.tray.get(b); one != nil {
+			found = true
+			var err error
+			e, err = one.entry()
+			return err
+		}
 		return r.rows(ctx, `SELECT `+entryColumns+` FROM events e WHERE e.id = ?1`, []any{b[:]}, func(row scanner) (err error) {
 			found = true
 			e, err = scanEntry(row)
@@ -205,7 +211,7 @@ func (s *Store) SettledRefs(ctx context.Context, repo grasp.Addr) (grasp.Refs, e
 // A Brief question is answered from memory where that will do.
 func (s *Store) Lookup(ctx context.Context, q steward.Question) (steward.Answer, error) {
 	var a steward.Answer
-	if q.Brief && s.recall.anchors(q, s.cfg.Now().Unix()) {
+	if q.Brief && (s.recall.anchors(q, s.cfg.Now().Unix()) || s.tray.named(q.IDs)) {
 		a.Related = true
 		return a, s.open(ctx, "store: lookup")
 	}
@@ -218,6 +224,7 @@ func (s *Store) Lookup(ctx context.Context, q steward.Question) (steward.Answer,
 		if err != nil {
 			return err
 		}
+		onTray, related := s.tray.get(id) != nil, s.tray.related(q) // before the database
 		args := append(tombArgs(author, id, q.Coordinate, q.Created), id[:], q.Source)
 		if _, err := r.row(sqlAbout, args, &a.Known, &a.Deleted, &a.WaitingByAuthor, &a.WaitingBySource); err != nil {
 			return err
@@ -234,7 +241,10 @@ func (s *Store) Lookup(ctx context.Context, q steward.Question) (steward.Answer,
 		}
 		a.WaitingInAll = int(s.waiting.Load())
 		now := s.cfg.Now().Unix()
-		if a.Related = s.recall.anchors(q, now); !a.Related {
+		if onTray {
+			a.Known = grasp.Served
+		}
+		if a.Related = related || s.recall.anchors(q, now); !a.Related {
 			a.Related, err = r.related(ctx, s.recall, q, id, now)
 		}
 		return err

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"slices"
+	"sort"
 	"sync"
 	"sync/atomic"
 
@@ -40,6 +41,9 @@ type recall struct {
 	// tallies are how many events count for what lately counted; counted counts what came.
 	tallies map[steward.Charge]int
 	counted int
+
+	// threads are served events that others answer.
+	threads map[id32]steward.Thread
 }
 
 // maxServed bounds served, and tallies; beyond it all of these are forgotten.
@@ -113,7 +117,7 @@ func (k *kept) has(set tagSet) bool {
 }
 
 func newRecall(most int) *recall {
-	return &recall{most: most, ranges: make(map[rangeKey]*keptRange), events: make(map[id32]*kept), served: make(map[string]*int64), tallies: make(map[steward.Charge]int)}
+	return &recall{most: most, ranges: make(map[rangeKey]*keptRange), events: make(map[id32]*kept), served: make(map[string]*int64), tallies: make(map[steward.Charge]int), threads: make(map[id32]steward.Thread)}
 }
 
 // A happening is what one row of a transaction means for what is remembered.
@@ -127,6 +131,8 @@ type lesson struct {
 	news       []happening
 	counted    []steward.Charge // of events that came
 	discounted bool             // an event went, whatever it counted for
+	laid       []*trayed        // on the tray
+	filed      []*trayed        // from the tray
 }
 
 // learn brings what is remembered up to date with what was just committed.
@@ -148,6 +154,9 @@ func (m *recall) learn(l lesson) {
 	m.counted++
 	for _, h := range l.news {
 		r := h.row
+		if h.gone {
+			delete(m.threads, r.id)
+		}
 		if r.versioned {
 			m.anchor(coordinate(r.kind, r.author, r.d, true), h)
 		}
@@ -187,6 +196,7 @@ func (m *recall) forget() {
 	clear(m.events)
 	clear(m.served)
 	clear(m.tallies)
+	clear(m.threads)
 	m.left++
 	m.bytes = 0
 	for key, rg := range m.ranges {
@@ -302,19 +312,20 @@ func (m *recall) drop(key rangeKey, rg *keptRange) {
 	m.bytes -= rangeCost
 }
 
-// fill reads the newest n entries of a range, and keeps them if nothing happened meanwhile. begin is
-// called between the moment from which the writer tells what happens and the first look at the
-// database.
-func (m *recall) fill(ctx context.Context, r *reader, q dimension, keys []rangeKey, n int, begin func() error) ([]*keptRange, error) {
+// fill reads the newest n entries of a range, and keeps them if nothing happened meanwhile. The writer
+// is asked to tell what happens first; then comes the tray, and a new snapshot of the database last.
+func (m *recall) fill(ctx context.Context, r *reader, t *tray, q dimension, keys []rangeKey, n int) ([]*keptRange, error) {
 	mine := m.announce(keys)
 	done := make([]*keptRange, 0, len(keys))
-	var err error
-	if err = begin(); err == nil {
+	onTray := t.newestOf(keys)
+	err := r.renew(ctx)
+	if err == nil {
 		for i := range keys {
 			var rg *keptRange
 			if rg, err = r.newest(ctx, m, q, q.args[i], n); err != nil {
 				break
 			}
+			rg.join(onTray[i])
 			done = append(done, rg)
 		}
 	}
@@ -323,6 +334,35 @@ func (m *recall) fill(ctx context.Context, r *reader, q dimension, keys []rangeK
 		return nil, err
 	}
 	return done, nil
+}
+
+// join adds what is on the tray, newest first.
+func (rg *keptRange) join(list []*kept) {
+	if !rg.complete {
+		if len(rg.entries) == 0 {
+			return
+		}
+		end := rg.entries[len(rg.entries)-1]
+		list = list[:sort.Search(len(list), func(i int) bool { return !list[i].before(end.candidate) })]
+	}
+	if len(list) == 0 {
+		return
+	}
+	all := make([]*kept, 0, len(rg.entries)+len(list))
+	for rest := rg.entries; len(rest)+len(list) > 0; {
+		switch {
+		case len(rest) == 0 || len(list) > 0 && list[0].before(rest[0].candidate):
+			all, list = append(all, list[0]), list[1:]
+		case len(list) > 0 && list[0].id == rest[0].id: // filed meanwhile
+			list = list[1:]
+		default:
+			all, rest = append(all, rest[0]), rest[1:]
+		}
+	}
+	if len(all) > maxKept {
+		all, rg.complete = all[:maxKept:maxKept], false
+	}
+	rg.entries = all
 }
 
 // announce puts a place for each of keys that is not being filled by somebody else.

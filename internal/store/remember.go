@@ -253,7 +253,7 @@ func (r *reader) remember(ctx context.Context, s *Store, q *query, limit, short 
 			keys[i] = rangeKey{by: byID, key: string(id[:])}
 		}
 	}
-	ranges, err := s.recall.fill(ctx, r, best, keys, n, func() error { return r.renew(ctx) })
+	ranges, err := s.recall.fill(ctx, r, s.tray, best, keys, n)
 	if err != nil {
 		return nil, false, err
 	}

@@ -206,6 +206,9 @@ func (s *Store) Concerned(ctx context.Context, sub grasp.Subject, from steward.M
 		return nil, from, false, err
 	}
 	part := all[from.Part]
+	if err := s.fileAll(ctx); err != nil {
+		return nil, from, false, fault.Wrap("store: concerned", err)
+	}
 	err = s.read(ctx, "store: concerned", func(ctx context.Context, r *reader) error {
 		bytes := 0
 		err := r.rows(ctx, part.text, append([]any{limit, at, id[:]}, part.args...), func(row scanner) error {

@@ -38,6 +38,7 @@ type candidate struct {
 	seq     int64
 	kind    int
 	expires *int64
+	mem     *kept // where it is in memory, or nil
 }
 
 // before reports whether c is answered before d (N-005).

@@ -65,6 +65,10 @@ type Config struct {
 	// less than nothing means that everything is read from the file.
 	Recall int
 
+	// Tray is how many events may be on disk without being filed yet. 0 means 8192; less than
+	// nothing means that each is filed before it is answered.
+	Tray int
+
 	// Queue is how many changes may wait for the writer; who comes later waits outside. 0 means
 	// 1024.
 	Queue int
@@ -89,6 +93,9 @@ func (c *Config) setDefaults() error {
 	orElse(&c.CacheKiB, 4096)
 	if c.Recall == 0 {
 		c.Recall = 64 << 20
+	}
+	if c.Tray == 0 {
+		c.Tray = maxTray
 	}
 	orElse(&c.Queue, 1024)
 	orElse(&c.Batch, 256)
@@ -117,6 +124,7 @@ type Store struct {
 	jobsChanged chan struct{} // see Jobs.Changed
 
 	recall  *recall
+	tray    *tray
 	waiting atomic.Int64 // how many events wait; changed by the writer alone
 	boxed   atomic.Bool  // there may be placeholders in boxes; changed by the writer alone
 
@@ -155,7 +163,7 @@ func Open(ctx context.Context, path string, cfg Config) (*Store, error) {
 	db.SetMaxOpenConns(cfg.Readers + 1)
 	db.SetMaxIdleConns(cfg.Readers + 1)
 	s := &Store{
-		cfg: cfg, db: db, recall: newRecall(cfg.Recall),
+		cfg: cfg, db: db, recall: newRecall(cfg.Recall), tray: newTray(cfg.Tray),
 		pool:  make(chan *reader, cfg.Readers),
 		done:  make(chan struct{}),
 		queue: make(chan *request, cfg.Queue),
@@ -207,12 +215,15 @@ func (s *Store) start(ctx context.Context, path string) error {
 	if err := syncDir(filepath.Dir(path)); err != nil {
 		return err
 	}
-	s.writer = writer{prepared: prepared{conn: conn}, cfg: &s.cfg}
+	s.writer = writer{prepared: prepared{conn: conn}, cfg: &s.cfg, tray: s.tray}
 	var n int64
 	if err := conn.QueryRowContext(ctx, `SELECT count(*) FROM events WHERE shelf = 1`).Scan(&n); err != nil {
 		return err
 	}
 	s.waiting.Store(n)
+	if err := s.loadTray(ctx); err != nil {
+		return err
+	}
 	if err := s.countBoxes(); err != nil {
 		return err
 	}

@@ -2,7 +2,9 @@ package store
 
 import (
 	"context"
+	"slices"
 	"sync/atomic"
+	"time"
 
 	"github.com/gitroost/gitroost/internal/fault"
 	"github.com/gitroost/gitroost/internal/steward"
@@ -82,7 +84,28 @@ var errClosed = fault.E(fault.Closing, "store", "the store is closed")
 func (s *Store) write() {
 	defer close(s.done)
 	batch := make([]*request, 0, s.cfg.Batch)
-	for first := range s.queue {
+	idle := time.NewTimer(fileAfter)
+	defer idle.Stop()
+	for {
+		var first *request
+		select {
+		case req, ok := <-s.queue:
+			if !ok {
+				for s.tray.len() > 0 && s.fileNow(2*fileSome) {
+				}
+				return
+			}
+			first = req
+		case <-idle.C:
+			switch {
+			case s.tray.len() == 0:
+			case !s.fileNow(fileSome):
+				idle.Reset(fileRetry)
+			default:
+				idle.Reset(time.Millisecond) // others first, if there are any
+			}
+			continue
+		}
 		batch = batch[:0]
 		for req, ok := first, true; ok; {
 			if req.state.CompareAndSwap(queued, taken) {
@@ -109,6 +132,10 @@ func (s *Store) write() {
 			close(req.done)
 		}
 		clear(batch)
+		if s.tray.full() {
+			s.fileNow(2 * fileSome)
+		}
+		idle.Reset(fileAfter)
 	}
 }
 
@@ -120,20 +147,8 @@ func (s *Store) writeBatch(batch []*request) {
 	if len(batch) == 0 {
 		return
 	}
-	err := s.writer.transaction(batch)
+	err := s.commit(batch)
 	if err == nil {
-		boxes := false
-		for _, req := range batch {
-			if req.err == nil {
-				s.recall.learn(req.lesson)
-				boxes = boxes || req.boxes
-			}
-		}
-		if boxes {
-			if err := s.countBoxes(); err != nil {
-				s.cfg.Log.Warn("store: cannot count what waits in boxes", "err", err)
-			}
-		}
 		return
 	}
 	s.recall.forget()
@@ -151,10 +166,66 @@ func (s *Store) writeBatch(batch []*request) {
 	}
 }
 
+// commit writes all of batch in one transaction, or nothing, and tells what it means to those who
+// keep something in memory.
+func (s *Store) commit(batch []*request) error {
+	if slices.ContainsFunc(batch, func(req *request) bool { return req.plan.files() }) {
+		s.tray.begin()
+		defer s.tray.end()
+	}
+	// What is only filed is on disk already: after a power cut it is on the tray as before, and
+	// whatever is synced next syncs this first.
+	if err := s.writer.sync(len(batch) > 1 || batch[0].plan.file == 0); err != nil {
+		return err
+	}
+	if err := s.writer.transaction(batch); err != nil {
+		return err
+	}
+	boxes := false
+	for _, req := range batch {
+		if req.err == nil {
+			s.tray.add(req.lesson.laid)
+			s.recall.learn(req.lesson)
+			s.tray.take(req.lesson.filed)
+			boxes = boxes || req.boxes
+		}
+	}
+	if boxes {
+		if err := s.countBoxes(); err != nil {
+			s.cfg.Log.Warn("store: cannot count what waits in boxes", "err", err)
+		}
+	}
+	return nil
+}
+
 // A writer is the one connection that writes.
 type writer struct {
 	prepared
-	cfg *Config
+	cfg  *Config
+	tray *tray
+	lax  bool // transactions are not synced one by one
+
+	// What the transaction at hand does with the tray. laid is nil for what was filed since.
+	laid      map[id32]*trayed
+	laidBytes int
+	filed     map[*trayed]bool
+}
+
+// sync says whether the next transactions are to be on disk when they end.
+func (w *writer) sync(on bool) error {
+	if on != w.lax {
+		return nil
+	}
+	text := "PRAGMA synchronous = NORMAL"
+	if on {
+		text = "PRAGMA synchronous = FULL"
+	}
+	// It takes effect when it is compiled, not when it runs: a prepared one would do nothing.
+	if _, err := w.conn.ExecContext(context.Background(), text); err != nil {
+		return err
+	}
+	w.lax = !on
+	return nil
 }
 
 // transaction applies every change of batch and syncs them to disk. An error means that none
@@ -173,6 +244,7 @@ func (w *writer) transaction(batch []*request) (err error) {
 			_ = w.exec(ctx, "ROLLBACK")
 		}
 	}()
+	w.laid, w.laidBytes, w.filed = make(map[id32]*trayed), 0, make(map[*trayed]bool)
 	for _, req := range batch {
 		a := applier{writer: w, ctx: ctx}
 		req.err = nil

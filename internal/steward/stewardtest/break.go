@@ -227,8 +227,8 @@ func (x *brokenLedger) Kept(ctx context.Context, owner grasp.PubKey, boxes bool)
 	return call(x.b, "Kept", func() (steward.Kept, error) { return x.l.Kept(ctx, owner, boxes) })
 }
 
-func (x *brokenLedger) Charges(ctx context.Context, id grasp.EventID) ([]steward.Charge, error) {
-	return call(x.b, "Charges", func() ([]steward.Charge, error) { return x.l.Charges(ctx, id) })
+func (x *brokenLedger) Thread(ctx context.Context, id grasp.EventID) (steward.Thread, error) {
+	return call(x.b, "Thread", func() (steward.Thread, error) { return x.l.Thread(ctx, id) })
 }
 
 func (x *brokenLedger) Tally(ctx context.Context, list []steward.Charge) ([]int, error) {

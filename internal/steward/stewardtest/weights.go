@@ -132,7 +132,24 @@ func (m *Memory) Weights() map[grasp.Addr]steward.Weight {
 	return maps.Clone(m.weights)
 }
 
-// Charges is part of steward.Ledger.
+// Thread is part of steward.Ledger.
+func (m *Memory) Thread(ctx context.Context, id grasp.EventID) (steward.Thread, error) {
+	if err := ctx.Err(); err != nil {
+		return steward.Thread{}, fault.Wrap("memory: thread", err)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	h, ok := m.events[id]
+	if !ok || h.Shelf != grasp.Served {
+		return steward.Thread{}, nil
+	}
+	_, addrs := grasp.Anchors(h.Event)
+	return steward.Thread{
+		Served: true, Kind: h.Event.Kind, Coordinate: grasp.CoordinateOf(h.Event), Charges: slices.Clone(h.Charges), Addrs: addrs,
+	}, nil
+}
+
+// Charges returns what an event counts for; nothing if it is not here.
 func (m *Memory) Charges(ctx context.Context, id grasp.EventID) ([]steward.Charge, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, fault.Wrap("memory: charges", err)

@@ -173,19 +173,39 @@ func charges(b *bench) {
 	want("five", 3, 2, 2)
 	put(first, grasp.Served, name('c')) // it is here already
 	want("a duplicate", 3, 2, 2)
-	for id, n := range map[string]int{first.ID: 2, third.ID: 1, pull.ID: 1, newer.ID: 0} {
-		if got, err := b.Charges(context.Background(), grasp.EventID(id)); err != nil || len(got) != n {
-			b.Errorf("%.7s has the charges %v, %v, want %d", id, got, err, n)
+	thread := func(ev *nostr.Event, served bool, n int) {
+		b.Helper()
+		for range 2 { // the second time it may be remembered
+			th, err := b.Thread(context.Background(), grasp.EventID(ev.ID))
+			want := steward.Thread{}
+			if served {
+				want = steward.Thread{Served: true, Kind: ev.Kind, Coordinate: grasp.CoordinateOf(ev)}
+			}
+			if len(th.Charges) != n {
+				b.Errorf("%.7s has the charges %v, want %d", ev.ID, th.Charges, n)
+			}
+			if th.Charges = nil; err != nil || th.Served != want.Served || th.Kind != want.Kind || th.Coordinate != want.Coordinate || len(th.Addrs) > 0 {
+				b.Errorf("%.7s: %+v, %v, want %+v", ev.ID, th, err, want)
+			}
 		}
 	}
+	thread(first, true, 2)
+	thread(third, true, 1)
+	thread(list, true, 2)
+	thread(pull, false, 0)
+	thread(newer, false, 0)
 	put(newer, grasp.Served, name('a'))
 	want("replaced", 4, 1, 1)
+	thread(newer, true, 1)
+	thread(list, false, 0)
 	b.commit(steward.Change{Release: eids(pull)})
 	want("released", 4, 1, 1)
+	thread(pull, true, 1)
 	b.commit(steward.Change{Drop: eids(pull, third)})
 	want("dropped", 3, 1, 0)
 	b.commit(steward.Change{Tombs: []steward.Tomb{{By: Key(1), Vanish: true, Until: 10}}})
 	want("vanished", 1, 0, 0)
+	thread(first, false, 0)
 	put(pull, grasp.Served, name('c'))
 	want("back", 1, 0, 1)
 }

@@ -116,9 +116,9 @@ func (w *world) fresh(batch, n int) ([]*nostr.Event, error) {
 	evs := make([]*nostr.Event, n)
 	for i := range evs {
 		ev := &nostr.Event{Kind: 1111, CreatedAt: baseTime - nostr.Timestamp(1_000_000*(batch+1)) + nostr.Timestamp(i)}
-		root := fmt.Sprintf("%064x", batch<<20|i/20)
+		root := w.issues[roots+(batch*n+i)/20%(len(w.issues)-roots)] // of which no question asks
 		ev.Content = fmt.Sprintf("remark %d of batch %d: I see the same here, and it went away when I tried the newest version", i, batch)
-		ev.Tags = nostr.Tags{{"E", root}, {"K", "1621"}, {"e", root}, {"k", "1621"}, {"p", w.people[i%owners].public}, {"a", w.coordinate(i)}}
+		ev.Tags = nostr.Tags{{"E", root.ID}, {"K", "1621"}, {"P", root.PubKey}, {"e", root.ID}, {"k", "1621"}, {"p", root.PubKey}, {"a", w.coordinate(i)}}
 		if i%10 == 0 {
 			ev.Kind, ev.Content = 1617, fmt.Sprintf("From %040x Mon Sep 17 00:00:00 2001\nSubject: [PATCH] change %d\n---\n%s", i, i, patch)
 			ev.Tags = nostr.Tags{{"a", w.coordinate(i)}, {"p", w.people[i%owners].public}, {"t", "root"}}

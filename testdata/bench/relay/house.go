@@ -116,13 +116,17 @@ func (h *house) disk() int {
 	return int(n >> 10)
 }
 
-// rest waits until the server has nothing to do, or for a few seconds.
+// rest waits until the server has had nothing to do for a while, or for some seconds: both put off
+// work, and neither shall do it on the other's time.
 func (h *house) rest() {
-	last := h.cpu()
-	for range 20 {
+	last, quiet := h.cpu(), 0
+	for range 60 {
 		time.Sleep(150 * time.Millisecond)
 		now := h.cpu()
-		if now-last <= 10*time.Millisecond {
+		if quiet++; now-last > 10*time.Millisecond {
+			quiet = 0
+		}
+		if quiet == 4 {
 			return
 		}
 		last = now

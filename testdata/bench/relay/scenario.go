@@ -18,7 +18,7 @@ import (
 type sample struct {
 	Ops  int
 	Wall time.Duration
-	CPU  time.Duration // of the server
+	CPU  time.Duration // of the server, what it put off until afterwards included
 	P50  time.Duration // of one operation, as its client waits for it
 	P99  time.Duration
 }
@@ -31,6 +31,7 @@ func take(h *house, f func() (int, []time.Duration, error)) (sample, error) {
 	cpu, start := h.cpu(), time.Now()
 	n, each, err := f()
 	s := sample{Ops: n, Wall: time.Since(start)}
+	h.rest()
 	s.CPU = h.cpu() - cpu
 	if len(each) > 0 {
 		slices.Sort(each)
