@@ -4,7 +4,8 @@
 //
 // The arithmetic of the field and of the curve is gnark-crypto's. What is here is the equation, and a
 // way to compute it that suits it: R = s·G - e·P is one chain of 128 doublings for both points, since each
-// scalar is split in two halves by the curve's endomorphism (docs/decisions/0014-signatures.md).
+// scalar is split in two halves by the curve's endomorphism. For a key that signs often it is a sum of
+// multiples that are there already (docs/decisions/0014-signatures.md).
 package bip340
 
 import (
@@ -31,6 +32,7 @@ type constants struct {
 	beta    fp.Element
 	lattice ecc.Lattice
 	g, gl   [1 << (windowG - 2)]secp256k1.G1Affine // odd multiples of G and of λ·G
+	steps   steps                                  // of G
 	keys    keys
 }
 
@@ -71,6 +73,7 @@ var once = sync.OnceValue(func() *constants {
 		c.gl[i].X.Mul(&c.gl[i].X, &c.beta)
 		sum.AddAssign(&twice)
 	}
+	c.steps = makeSteps(&g, stepG, stepsG)
 	return c
 })
 
@@ -96,7 +99,12 @@ func Verify(key, msg *[32]byte, sig *[64]byte) bool {
 	e.SetBytes(hash[:]) // modulo the order of the curve
 	e.Neg(&e)
 
-	r := c.combine(&s, &e, p)
+	var r secp256k1.G1Jac
+	if all := c.keys.steps(p); all != nil {
+		r = c.stride(&s, &e, all)
+	} else {
+		r = c.combine(&s, &e, p)
+	}
 	if r.Z.IsZero() {
 		return false
 	}
@@ -166,14 +174,7 @@ func (c *constants) split(k *fr.Element, window uint, out *[2][digits]int8) {
 
 // recode writes k, of less than 130 bits, in non-adjacent form.
 func recode(k *big.Int, window uint, out *[digits]int8) {
-	var bytes [24]byte
-	k.FillBytes(bytes[:]) // its absolute value
-	var w [3]uint64       // little-endian
-	for i := range w {
-		for _, b := range bytes[16-8*i : 24-8*i] {
-			w[i] = w[i]<<8 | uint64(b)
-		}
-	}
+	w := words(k)
 	sign := int8(k.Sign())
 	bit := func(i int) uint64 { return w[i/64] >> (i % 64) & 1 }
 	carry := uint64(0)

@@ -201,6 +201,71 @@ func TestEdges(t *testing.T) {
 	}
 }
 
+// TestFamiliar: a key that was met often is judged like one that was not, and so are those that take its
+// place, and it when it comes back.
+func TestFamiliar(t *testing.T) {
+	many := 300 // more than are familiar at a time
+	if testing.Short() {
+		many = 3
+	}
+	verify := func(i, times int) {
+		msg := sha256.Sum256([]byte(fmt.Sprint("familiar", i)))
+		key, sig := signed(t, msg, msg)
+		for range times {
+			if !bip340.Verify(&key, &msg, &sig) {
+				t.Fatalf("key %d: a good signature is refused", i)
+			}
+		}
+		for n := range 3 {
+			for _, b := range [][]byte{msg[:], sig[:32], sig[32:]} {
+				b[(7*i+n)%32] ^= 1 << (n + i%5)
+				agree(t, &key, &msg, &sig)
+				b[(7*i+n)%32] ^= 1 << (n + i%5)
+			}
+		}
+		agree(t, &key, &msg, &sig)
+	}
+	for i := range many {
+		verify(i, 40)
+	}
+	verify(many, 600)
+	verify(0, 5)
+	verify(0, 600)
+}
+
+// TestFamiliarEdges: the smallest and the largest scalars, and sums that meet infinity on the way, with a key
+// that is familiar.
+func TestFamiliarEdges(t *testing.T) {
+	n := btcec.S256().N
+	for d := range int64(6) {
+		for _, secret := range []*big.Int{big.NewInt(d + 1), new(big.Int).Sub(n, big.NewInt(d+1))} {
+			var b [32]byte
+			secret.FillBytes(b[:])
+			key, sig := signed(t, b, [32]byte{byte(d)})
+			for range 40 {
+				if !bip340.Verify(&key, &[32]byte{byte(d)}, &sig) {
+					t.Fatal("a good signature is refused")
+				}
+			}
+			for _, s := range []*big.Int{new(big.Int), big.NewInt(1), big.NewInt(128), big.NewInt(129), new(big.Int).Lsh(big.NewInt(1), 127),
+				new(big.Int).Lsh(big.NewInt(1), 128), new(big.Int).Sub(n, big.NewInt(1)), new(big.Int).Rsh(n, 1), n} {
+				forged := sig
+				s.FillBytes(forged[32:])
+				agree(t, &key, &[32]byte{byte(d)}, &forged)
+				copy(forged[:32], key[:])
+				agree(t, &key, &[32]byte{byte(d)}, &forged)
+			}
+			for i := range 40 {
+				msg := sha256.Sum256([]byte{byte(i)})
+				_, sig := signed(t, b, msg)
+				if !agree(t, &key, &msg, &sig) {
+					t.Fatal("a good signature is refused")
+				}
+			}
+		}
+	}
+}
+
 func FuzzVerify(f *testing.F) {
 	key, sig := signed(f, [32]byte{31: 7}, [32]byte{1})
 	f.Add(key[:], append(make([]byte, 0, 32), append([]byte{1}, make([]byte, 31)...)...), sig[:])

@@ -2,6 +2,7 @@ package bip340
 
 import (
 	"sync"
+	"sync/atomic"
 
 	"github.com/consensys/gnark-crypto/ecc/secp256k1"
 	"github.com/consensys/gnark-crypto/ecc/secp256k1/fp"
@@ -10,6 +11,9 @@ import (
 // A point is a key made ready: its odd multiples, and their images under λ.
 type point struct {
 	odd, images [1 << (windowP - 2)]secp256k1.G1Affine
+
+	used  atomic.Int32 // signatures since it was met, or since it lost its steps
+	steps atomic.Pointer[steps]
 }
 
 // maxKeys is how many keys stay ready, at 1 KiB each. Who publishes once often publishes again, and
@@ -20,6 +24,37 @@ const maxKeys = 1024
 type keys struct {
 	mu sync.RWMutex
 	m  map[[32]byte]*point
+
+	familiar [maxFamiliar]*point // those with steps, nil for none
+	next     int                 // whose place is taken next
+}
+
+// steps returns the steps of p if its key is familiar, or nil.
+func (k *keys) steps(p *point) steps {
+	if all := p.steps.Load(); all != nil {
+		return *all
+	}
+	used := p.used.Add(1)
+	if used != familiar && used != deserving {
+		return nil
+	}
+	k.mu.RLock()
+	full := k.familiar[k.next] != nil
+	k.mu.RUnlock()
+	if full && used != deserving {
+		return nil
+	}
+	all := makeSteps(&p.odd[0], stepP, stepsP)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if old := k.familiar[k.next]; old != nil {
+		old.used.Store(0)
+		old.steps.Store(nil)
+	}
+	k.familiar[k.next] = p
+	k.next = (k.next + 1) % len(k.familiar)
+	p.steps.Store(&all)
+	return all
 }
 
 // get returns the point of key, or nil if there is none.
