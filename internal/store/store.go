@@ -119,6 +119,9 @@ type Store struct {
 	done chan struct{} // closed when the writer has ended
 
 	caughtUp chan struct{} // closed when no older event is unsearched, or it was given up
+	fold     chan struct{} // has the log folded
+	folded   chan struct{} // closed when that has ended
+	unfolded int           // quarters of pages of the log, estimated; of the writer's goroutine alone
 	writer   writer        // of the writer's goroutine alone
 
 	jobsChanged chan struct{} // see Jobs.Changed
@@ -160,8 +163,8 @@ func Open(ctx context.Context, path string, cfg Config) (*Store, error) {
 	if err != nil {
 		return nil, fault.Wrap(op, err)
 	}
-	db.SetMaxOpenConns(cfg.Readers + 1)
-	db.SetMaxIdleConns(cfg.Readers + 1)
+	db.SetMaxOpenConns(cfg.Readers + 2)
+	db.SetMaxIdleConns(cfg.Readers + 2)
 	s := &Store{
 		cfg: cfg, db: db, recall: newRecall(cfg.Recall), tray: newTray(cfg.Tray),
 		pool:  make(chan *reader, cfg.Readers),
@@ -169,6 +172,8 @@ func Open(ctx context.Context, path string, cfg Config) (*Store, error) {
 		queue: make(chan *request, cfg.Queue),
 
 		caughtUp: make(chan struct{}),
+		fold:     make(chan struct{}, 1),
+		folded:   make(chan struct{}),
 
 		jobsChanged: make(chan struct{}, 1),
 	}
@@ -195,9 +200,8 @@ func dsn(abs string, cacheKiB int) string {
 		"temp_store(MEMORY)",
 		fmt.Sprintf("cache_size(%d)", -cacheKiB),
 		"journal_size_limit(67108864)",
-		// 32 MiB of log before it is folded into the file: a page that many transactions changed is
-		// written there once.
-		"wal_autocheckpoint(8192)",
+		// 64 MiB of log before the writer folds it into the file itself (fold.go).
+		"wal_autocheckpoint(16384)",
 	}, "_defensive": {"1"}, "_dqs": {"0"}}
 	u := url.URL{Scheme: "file", Path: abs, RawQuery: q.Encode()}
 	return u.String()
@@ -234,7 +238,7 @@ func (s *Store) start(ctx context.Context, path string) error {
 	for range s.cfg.Readers {
 		s.pool <- &reader{} // connects when it is first needed
 	}
-	return nil
+	return s.folder(ctx)
 }
 
 // writerShare is how much larger the page cache of the writer is than that of a reader.
@@ -267,6 +271,7 @@ func (s *Store) Close() error {
 	<-s.caughtUp
 
 	s.end()
+	<-s.folded
 	budget := time.NewTimer(closeBudget)
 	defer budget.Stop()
 	for range s.cfg.Readers {

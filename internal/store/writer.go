@@ -181,6 +181,7 @@ func (s *Store) commit(batch []*request) error {
 	if err := s.writer.transaction(batch); err != nil {
 		return err
 	}
+	s.written(batch)
 	boxes := false
 	for _, req := range batch {
 		if req.err == nil {
