@@ -200,6 +200,9 @@ func TestMemoryIsTrue(t *testing.T) {
 			if e, err := s.Event(ctx, q.ID); (err == nil) != (missing == nil) || err == nil && string(e.Raw) != ev.String() {
 				t.Fatalf("step %d: store %d: event %s, %v, want %v", i, n, e.Raw, err, missing)
 			}
+			if got, err := s.Unknown(ctx, []grasp.EventID{q.ID}); err != nil || (len(got) == 0) != (missing == nil) {
+				t.Fatalf("step %d: store %d: unknown %v, %v, want %v", i, n, got, err, missing)
+			}
 			if got, err := s.Tally(ctx, counted(ev)); err != nil || !slices.Equal(got, tally) {
 				t.Fatalf("step %d: store %d: tally %v, %v, want %v", i, n, got, err, tally)
 			}
