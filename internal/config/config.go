@@ -108,6 +108,8 @@ type Sync struct {
 	Enabled bool
 	Peers   int           // relays that are listened to
 	Delay   time.Duration // after the start, more or less (G02-15)
+	Git     bool          // look for missing git data too (G02-02)
+	GitWait time.Duration // how long an event waits for it
 }
 
 // Log says what is written about the work.

@@ -118,6 +118,10 @@ func (c *Config) settings() []Setting {
 			"How many relays are listened to at a time. If announcements name more, those come first that most owners name."),
 		duration(&c.Sync.Delay, "sync.start_delay", "30s", 0, time.Hour,
 			"How long after its start the server begins, more or less: many that start together shall not call together."),
+		boolean(&c.Sync.Git, "sync.git", "true",
+			"Look for git data that is missing here on the other servers that announcements and pull requests name. It is part of sync."),
+		duration(&c.Sync.GitWait, "sync.git_wait", "90m", 0, day,
+			"How long an event may wait for git data that is looked for elsewhere; purgatory.ttl holds where there is nowhere to look. 0 lets purgatory.ttl hold in any case."),
 
 		choice(&c.Log.Level, "log.level", "info", []string{"debug", "info", "warn", "error"},
 			"The least important line that is written. Info has one line for every change of state."),

@@ -77,6 +77,7 @@ func (l *limited) add(name string) {
 type countingDesk struct {
 	relay.Desk
 	limited *limited
+	arrived func(ctx context.Context, ev *nostr.Event, v grasp.Verdict, synced bool)
 }
 
 // Receive implements relay.Desk.
@@ -85,6 +86,9 @@ func (d countingDesk) Receive(ctx context.Context, ev *nostr.Event, raw []byte, 
 	var no *grasp.Refusal
 	if errors.As(err, &no) && no.Limit != "" {
 		d.limited.add(no.Limit)
+	}
+	if err == nil {
+		d.arrived(ctx, ev, v, fromPeer(source))
 	}
 	return v, err
 }

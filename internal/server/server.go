@@ -26,6 +26,7 @@ import (
 	"github.com/gitroost/gitroost/internal/fault"
 	"github.com/gitroost/gitroost/internal/gitdir"
 	"github.com/gitroost/gitroost/internal/githttp"
+	"github.com/gitroost/gitroost/internal/hunt"
 	"github.com/gitroost/gitroost/internal/manage"
 	"github.com/gitroost/gitroost/internal/relay"
 	"github.com/gitroost/gitroost/internal/steward"
@@ -68,6 +69,7 @@ type Server struct {
 	way       *dial.Dialer   // every connection to others
 	tellWay   *dial.Dialer   // those of the operator's own jobs
 	sync      *syncer.Syncer // or nil
+	hunter    *hunt.Hunter   // or nil
 	unlock    func()         // of the data folder
 	ready     chan struct{}
 }
@@ -181,6 +183,7 @@ func (s *Server) build() error {
 		Quotas: cfg.Quotas(), MaxPack: lim.MaxPush, MaxPullPack: lim.MaxPRPush, MaxObjects: uint32(lim.PushObjects),
 	}, s.store, s.vault, s.log.With("room", "steward"))
 
+	s.buildHunt()
 	addresses := prefixer{trusted: cfg.TrustedProxies}
 	s.relay = relay.New(withLimits(cfg, relay.Config{
 		Now:        s.now,
@@ -192,7 +195,7 @@ func (s *Server) build() error {
 		},
 		Screen: s.steward.Screen,
 		Search: cfg.Search,
-	}), countingDesk{s.steward, &s.limited}, s.store, s.log.With("room", "relay"))
+	}), countingDesk{s.steward, &s.limited, s.arrived}, s.store, s.log.With("room", "relay"))
 
 	door := githttp.New(githttp.Config{
 		Version: Version(), Boxes: cfg.PRs.Enabled, Now: s.now, Idle: lim.Idle, Wall: lim.PushTime,
@@ -260,6 +263,7 @@ func (s *Server) Run(ctx context.Context) error {
 
 	group.Go(func() error { s.rounds(ctx); return nil })
 	group.Go(func() error { return named("syncer", s.runSync(ctx)) })
+	group.Go(func() error { return named("hunt", s.runHunt(ctx)) })
 	desk := make(chan struct{})
 	group.Go(func() error {
 		defer close(desk)
@@ -317,6 +321,7 @@ func (s *Server) rounds(ctx context.Context) {
 			if err := s.vault.Consider(repo); err != nil {
 				s.log.Warn("cannot look at a repository", "repo", repo.String(), "err", err)
 			}
+			s.lookFor(ctx, repo)
 		}
 	}
 }
