@@ -38,8 +38,8 @@ func (c *session) pick(m message, asked func(*nostr.Event) bool, b *pile) error 
 	if !asked(ev) {
 		return c.blame("an event was not asked for")
 	}
-	if c.s.memory.has(grasp.EventID(ev.ID), c.s.cfg.Now()) {
-		return nil
+	if grasp.Ephemeral(ev.Kind) || c.s.memory.has(grasp.EventID(ev.ID), c.s.cfg.Now()) {
+		return nil // what is never stored would go round for ever
 	}
 	b.list = append(b.list, arrival{ev, len(m.event)})
 	return nil
