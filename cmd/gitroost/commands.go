@@ -36,6 +36,7 @@ func table() []command {
 		{"allow", "<word> | --kind <n> | --ip <range>", "lift a refusal, or put something on the list of what is allowed", allowHelp, (*app).allow},
 		{"rules", "", "list what the operator denies and allows", "", (*app).rules},
 		{"quota", "[npub]", "say who keeps how much here", quotaHelp, (*app).quota},
+		{"sync status", "[--repo npub/identifier] [--json]", "say how it stands with other servers, and what is missing", syncHelp, (*app).syncStatus},
 		{"explain", "<word> [identifier]", "say what the rules decide about something, and why", explainHelp, (*app).explain},
 		{"health", "[flags]", "exit 0 if the server on this computer answers", "", (*app).health},
 		{"version", "", "print the version", "", (*app).version},

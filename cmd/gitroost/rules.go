@@ -134,26 +134,7 @@ func (a *app) quota(ctx context.Context, args []string) error {
 
 // ask makes a call to the server of the configuration, and prints what it says.
 func (a *app) ask(ctx context.Context, name, method string, args []string, param func(words []string) (any, error)) error {
-	loaded, err := a.load(args)
-	if err != nil {
-		return err
-	}
-	p, err := param(loaded.Rest)
-	if err != nil {
-		return err
-	}
-	cfg := loaded.Config
-	if cfg.Data, err = filepath.Abs(cfg.Data); err != nil {
-		return err
-	}
-	if loaded.Origins["log.level"] == "default" {
-		cfg.Log.Level = "warn" // the words of the answer are enough
-	}
-	var params []any
-	if p != nil {
-		params = []any{p}
-	}
-	raw, err := a.manage(ctx, cfg, newLog(a.err, cfg.Log), method, params...)
+	raw, err := a.call(ctx, method, args, param)
 	if err != nil {
 		return err
 	}
@@ -165,4 +146,28 @@ func (a *app) ask(ctx context.Context, name, method string, args []string, param
 		fmt.Fprintln(a.out, line)
 	}
 	return nil
+}
+
+// call makes a call to the server of the configuration.
+func (a *app) call(ctx context.Context, method string, args []string, param func(words []string) (any, error)) (json.RawMessage, error) {
+	loaded, err := a.load(args)
+	if err != nil {
+		return nil, err
+	}
+	p, err := param(loaded.Rest)
+	if err != nil {
+		return nil, err
+	}
+	cfg := loaded.Config
+	if cfg.Data, err = filepath.Abs(cfg.Data); err != nil {
+		return nil, err
+	}
+	if loaded.Origins["log.level"] == "default" {
+		cfg.Log.Level = "warn" // the words of the answer are enough
+	}
+	var params []any
+	if p != nil {
+		params = []any{p}
+	}
+	return a.manage(ctx, cfg, newLog(a.err, cfg.Log), method, params...)
 }

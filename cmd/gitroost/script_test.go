@@ -23,6 +23,7 @@ var updateScripts = flag.Bool("update", false, "rewrite what people read in test
 //
 //	house start [flags]   start the server; sets SERVER and HOST. Also: stop, kill, restart, files
 //	alice, bob, mallory   somebody does something, in their own folder and with their own key
+//	until <regexp> <program>  run it until what it prints matches
 //	plain <file>          write what was last said on stderr to file, with names in place of
 //	                      keys, addresses and ids, so that it can be compared
 //
@@ -49,6 +50,7 @@ func TestScript(t *testing.T) {
 			"alice":   acts("alice"),
 			"bob":     acts("bob"),
 			"mallory": acts("mallory"),
+			"until":   until,
 		},
 	})
 }

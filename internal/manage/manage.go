@@ -7,6 +7,7 @@
 //	rpc.go      calls and answers                          address.go  which addresses a rule is about
 //	methods.go  the methods of NIP-86                      command.go  those of the command line, in words
 //	quota.go    what is kept here, and by whom
+//	sync.go     how it stands with other servers
 //
 // It refuses to know how rules are kept and what follows from them.
 package manage
@@ -84,6 +85,9 @@ type Config struct {
 
 	// Never are ranges of which no address can be blocked, beside loopback ones: proxies in front.
 	Never []netip.Prefix
+
+	// Others tells how it stands with other servers; nil: nobody knows.
+	Others Others
 
 	// Grace is how long the data of a closed repository is kept, for the texts.
 	Grace time.Duration

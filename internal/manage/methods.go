@@ -44,6 +44,7 @@ func methods() map[string]method {
 
 		MethodRules:   (*Handler).rules,
 		MethodQuota:   (*Handler).quota,
+		MethodSync:    (*Handler).sync,
 		MethodExplain: (*Handler).explain,
 		MethodDecide:  (*Handler).command,
 	}

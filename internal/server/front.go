@@ -114,7 +114,7 @@ func allow(w http.ResponseWriter, r *http.Request, methods ...string) bool {
 }
 
 // operatorRoutes are the fixed paths: assets, health, robots. Everything else is the 404 page.
-func operatorRoutes(static, robots http.HandlerFunc, health http.HandlerFunc, notFound http.HandlerFunc) http.Handler {
+func operatorRoutes(static, robots, status http.HandlerFunc, health http.HandlerFunc, notFound http.HandlerFunc) http.Handler {
 	m := chi.NewRouter()
 	get := func(pattern string, h http.HandlerFunc) {
 		m.Get(pattern, h)
@@ -122,6 +122,8 @@ func operatorRoutes(static, robots http.HandlerFunc, health http.HandlerFunc, no
 	}
 	get("/static/*", static)
 	get("/robots.txt", robots)
+	get("/status", status)
+	get("/status.json", status)
 	get("/health", health)
 	get("/ready", health)
 	m.NotFound(notFound)

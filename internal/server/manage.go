@@ -120,6 +120,7 @@ func (s *Server) admins() []grasp.PubKey {
 func (s *Server) manager(authorities []string) *manage.Handler {
 	return manage.New(manage.Config{
 		Now: s.now, Authorities: authorities, Admins: s.admins(), Never: s.cfg.TrustedProxies, Grace: s.cfg.Repos.DeletedGrace,
+		Others: others{s},
 	}, rulings{s.steward}, s, s.log.With("room", "manage"))
 }
 

@@ -213,7 +213,7 @@ func (s *Server) build() error {
 	root := &front{
 		manage: s.manage, keepOut: s.keepOut(addresses),
 		git: door, boxes: cfg.PRs.Enabled, here: ours(cfg.Authorities(bound)), relay: s.relay, pages: pages, log: s.log,
-		operator: operatorRoutes(pages.Static, pages.Robots, s.health, pages.NotFound),
+		operator: operatorRoutes(pages.Static, pages.Robots, pages.Status, s.health, pages.NotFound),
 	}
 	s.http = &http.Server{
 		Handler:           withCORS(recovered(s.log, root)),

@@ -74,13 +74,16 @@ func (s *Server) lapsed(ev *nostr.Event) {
 // synced tells that an event came in by sync and waits for its git data (G02-12).
 func (s *Server) synced(*nostr.Event) {}
 
+// peerSource begins the source of events that peers brought.
+const peerSource = "peer "
+
 // importer is the relay as the syncer knows it.
 type importer struct{ s *Server }
 
 func (i importer) Parse(raw string) (*nostr.Event, error) { return i.s.relay.Parse(raw) }
 
 func (i importer) Take(ctx context.Context, ev *nostr.Event, size int, peer string) (grasp.Verdict, error) {
-	return i.s.relay.Import(steward.Because(ctx, jobs.OnSync), ev, size, "peer "+peer)
+	return i.s.relay.Import(steward.Because(ctx, jobs.OnSync), ev, size, peerSource+peer)
 }
 
 // shelves is the store as the syncer knows it.

@@ -27,6 +27,7 @@ type arrival struct {
 
 // pick puts an event on the pile if it was asked for, and is worth a decision.
 func (c *session) pick(m message, asked func(*nostr.Event) bool, b *pile) error {
+	c.s.sent.events.Add(1)
 	c.p.events.Add(1)
 	if len(m.event) > c.s.cfg.MaxEvent {
 		return c.blame("an event is too large")
@@ -184,6 +185,7 @@ func (c *session) take(a arrival) (unrelated bool, err error) {
 			c.s.cfg.Synced(a.ev)
 			fallthrough
 		case grasp.Accepted:
+			c.s.sent.taken.Add(1)
 			c.p.taken.Add(1)
 			c.p.mu.Lock()
 			c.p.last = now
@@ -191,6 +193,7 @@ func (c *session) take(a arrival) (unrelated bool, err error) {
 		}
 		return false, nil
 	case errors.As(err, &no):
+		c.s.sent.refused.Add(1)
 		c.p.refused.Add(1)
 		c.s.log.Debug("refused from a peer", "peer", c.p.url, "event", a.ev.ID, "kind", a.ev.Kind, "rule", no.Rule, "text", no.Text)
 		if no.Prefix == grasp.RateLimit || no.Limit != "" {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/gitroost/gitroost/grasp"
@@ -21,7 +20,7 @@ type peer struct {
 	url  string
 	wake chan struct{} // the clock has moved on
 
-	events, taken, refused, bad atomic.Int64
+	tally
 
 	// mu guards the rest.
 	mu       sync.Mutex

@@ -320,11 +320,16 @@ func (r *roster) versionOf(peer string) uint64 {
 	return r.version[peer]
 }
 
-// count returns how many repositories a peer is named for.
-func (r *roster) count(peer string) int {
+// count returns how many repositories a peer is named for, and how many of them are served.
+func (r *roster) count(peer string) (all, served int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return len(r.byPeer[peer])
+	for l := range r.byPeer[peer] {
+		if l.served {
+			served++
+		}
+	}
+	return len(r.byPeer[peer]), served
 }
 
 // keysOf returns the peers of the repositories that ev names.

@@ -302,6 +302,7 @@ func (c *session) wasClosed(why string) error {
 
 // blame counts a fault of the peer. The error ends the session: there were too many.
 func (c *session) blame(why string) error {
+	c.s.sent.bad.Add(1)
 	c.p.bad.Add(1)
 	c.mu.Lock()
 	c.faults++

@@ -12,6 +12,7 @@ type Status struct {
 	Mood          string    // new, connected, waiting, dead or bad
 	Doing         string    // while it is connected: what it is busy with, or ""
 	Repositories  int       // for which it is named
+	Served        int       // of these, those whose announcement is served
 	Subscriptions int       // live ones
 	Negentropy    bool      // it speaks NIP-77
 	Connected     time.Time // since when; zero if it is not
@@ -38,13 +39,21 @@ func (s *Syncer) Statuses() []Status {
 	out := make([]Status, 0, len(list))
 	for _, p := range list {
 		st := p.status(now)
-		st.Repositories = s.roster.count(p.url)
+		st.Repositories, st.Served = s.roster.count(p.url)
 		if st.Repositories > 0 || !st.Connected.IsZero() {
 			out = append(out, st)
 		}
 	}
 	slices.SortFunc(out, func(a, b Status) int { return cmp.Compare(a.URL, b.URL) })
 	return out
+}
+
+// Totals are what all peers sent since the start, those included that are gone.
+type Totals struct{ Events, Taken, Refused, Bad int64 }
+
+// Totals returns them.
+func (s *Syncer) Totals() Totals {
+	return Totals{s.sent.events.Load(), s.sent.taken.Load(), s.sent.refused.Load(), s.sent.bad.Load()}
 }
 
 // PeersOf returns the addresses of the peers of owner's repository; of all of this identifier if owner

@@ -159,12 +159,15 @@ type Syncer struct {
 	hands   chan struct{} // places for those who decide
 	hoard   *hoard        // bytes that were read and not decided about
 
-	began atomic.Bool
+	sent tally // by all peers
 
 	// mu guards peers.
 	mu    sync.Mutex
 	peers map[string]*peer // by key
 }
+
+// A tally counts what was sent.
+type tally struct{ events, taken, refused, bad atomic.Int64 }
 
 // New returns a syncer. Nothing happens before Run.
 func New(cfg Config, door Door, library Library, dialer Dialer, book Notebook, log *slog.Logger) *Syncer {
@@ -220,7 +223,6 @@ func (s *Syncer) Run(ctx context.Context, tick <-chan time.Time) error {
 			}
 			continue
 		}
-		s.began.Store(true)
 		s.enlist(ctx)
 		s.mu.Lock()
 		for _, p := range s.peers {

@@ -52,6 +52,10 @@ type Source interface {
 	// Repo returns what is known of one repository: fault.NotFound if it does not live here,
 	// fault.Gone if its owner withdrew it, a *grasp.Refusal if the operator does not serve it.
 	Repo(ctx context.Context, repo grasp.Addr) (Page, error)
+
+	// Peers returns at most limit of the other relays that are listened to, and whether any would
+	// be: only those that something served names.
+	Peers(ctx context.Context, limit int) (list []Peer, enabled bool, err error)
 }
 
 // A Card is one repository on the landing page.
@@ -143,7 +147,7 @@ func New(cfg Config, src Source, log *slog.Logger) *Web {
 	w := &Web{cfg: cfg, src: src, log: log, pages: map[string]*template.Template{}, assets: loadAssets()}
 	w.site.Store(&cfg)
 	w.css = "/static/style.css?v=" + w.assets["/static/style.css"].tag[1:13]
-	for _, name := range []string{"landing", "repository", "box", "missing"} {
+	for _, name := range []string{"landing", "repository", "box", "missing", "status"} {
 		w.pages[name] = template.Must(template.New("layout.html").Funcs(template.FuncMap{
 			"safe":  Printable,
 			"path":  path,

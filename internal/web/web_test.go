@@ -30,6 +30,8 @@ var (
 type source struct {
 	cards []web.Card
 	pages map[grasp.Addr]web.Page
+	peers []web.Peer
+	sync  bool
 	err   error
 }
 
@@ -46,6 +48,10 @@ func (s source) Repo(_ context.Context, a grasp.Addr) (web.Page, error) {
 		return web.Page{}, fault.E(fault.NotFound, "source: repo", "no such repository")
 	}
 	return p, nil
+}
+
+func (s source) Peers(context.Context, int) ([]web.Peer, bool, error) {
+	return s.peers, s.sync, s.err
 }
 
 func newWeb(s source, base string) (*web.Web, *bytes.Buffer) {
