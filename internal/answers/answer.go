@@ -283,6 +283,9 @@ func (a *answer) caughtUp() bool {
 	return true
 }
 
+// restAfter is how many bytes a reader takes without a rest: what somebody waits for who looks on.
+const restAfter = 64 << 10
+
 // A Reader follows one answer. It is used by one goroutine at a time.
 type Reader struct {
 	a      *answer
@@ -296,6 +299,7 @@ type Reader struct {
 // writer's.
 func (r *Reader) Next(ctx context.Context, buf []byte) (int, error) {
 	a := r.a
+	rested := a.c.cfg.Rest <= 0 || r.next < restAfter
 	a.mu.Lock()
 	for {
 		if r.off != r.next {
@@ -305,6 +309,18 @@ func (r *Reader) Next(ctx context.Context, buf []byte) (int, error) {
 			}
 		}
 		switch {
+		case !rested && !a.done && a.size-r.off < int64(len(buf)):
+			rested = true
+			a.mu.Unlock()
+			timer := time.NewTimer(a.c.cfg.Rest)
+			select {
+			case <-timer.C:
+			case <-ctx.Done():
+				timer.Stop()
+				return 0, ctx.Err()
+			}
+			a.mu.Lock()
+			continue
 		case r.off < a.length:
 			// The file stays for as long as a reader is behind its end.
 			f, start, n := a.file, a.start, min(a.length-r.off, int64(len(buf)))

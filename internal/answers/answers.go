@@ -47,6 +47,11 @@ type Config struct {
 	// Default 512 KiB.
 	Small int
 
+	// Rest is how long a reader that keeps up with the writer lets the next bytes gather, once the
+	// first 64 KiB were taken. Whoever takes each piece as it comes wakes, and is woken, a thousand
+	// times for a pack that comes in no time. Default: not at all.
+	Rest time.Duration
+
 	// Age is how long an answer is kept after it was made. Default one hour.
 	Age time.Duration
 

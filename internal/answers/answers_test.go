@@ -486,3 +486,61 @@ func TestChurn(t *testing.T) {
 		t.Errorf("left behind: %d answers, %d bytes, %d files", n, disk, files(t, dir))
 	}
 }
+
+// Who rests between pieces takes larger ones, and gets every byte; a context that ends wakes it.
+func TestRest(t *testing.T) {
+	c, err := answers.Open(answers.Config{Dir: filepath.Join(t.TempDir(), "a"), Bytes: 1 << 30, Now: time.Now, Rest: time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	body := make([]byte, 3<<20)
+	for i := range body {
+		body[i] = byte(i * i >> 7)
+	}
+	r, _ := c.Get(answers.Key{1}, func(_ context.Context, w io.Writer) error {
+		for at := 0; at < len(body); at += 1000 {
+			if _, err := w.Write(body[at:min(at+1000, len(body))]); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	var got []byte
+	buf := make([]byte, 128<<10)
+	for {
+		n, err := r.Next(t.Context(), buf)
+		got = append(got, buf[:n]...)
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.Close()
+	if !bytes.Equal(got, body) {
+		t.Fatalf("%d bytes, want %d", len(got), len(body))
+	}
+
+	hold := make(chan struct{})
+	defer close(hold)
+	r, _ = c.Get(answers.Key{2}, func(_ context.Context, w io.Writer) error {
+		_, err := w.Write(body[:100<<10])
+		<-hold
+		return err
+	})
+	defer r.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	for took := 0; took < 100<<10; {
+		n, err := r.Next(ctx, buf[:70<<10])
+		if err != nil {
+			t.Fatal(err)
+		}
+		took += n
+	}
+	cancel()
+	if _, err := r.Next(ctx, buf); err != context.Canceled {
+		t.Fatalf("after its context ended: %v", err)
+	}
+}

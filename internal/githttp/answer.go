@@ -86,7 +86,7 @@ func (x *exchange) Write(p []byte) (int, error) {
 	sent := 0
 	for len(p) > 0 {
 		x.deadline()
-		n, err := x.w.Write(p[:min(len(p), bufSize)])
+		n, err := x.w.Write(p[:min(len(p), pieceSize)])
 		sent += n
 		x.h.stats.BytesOut.Add(int64(n))
 		if err != nil {

@@ -23,6 +23,11 @@ const bufSize = 64 << 10
 
 var buffers = sync.Pool{New: func() any { return new([bufSize]byte) }}
 
+// pieceSize is how much is sent at a time, under one deadline.
+const pieceSize = 128 << 10
+
+var pieces = sync.Pool{New: func() any { return new([pieceSize]byte) }}
+
 // A body is the body of a request as it comes from the network. Whoever sends it has idle time for
 // every progress bytes; only time spent waiting for them counts, not what their reader takes to
 // digest them. It is safe for concurrent use: a reader that was left behind by whoever began it

@@ -84,8 +84,8 @@ func (x *exchange) follow(r *answers.Reader, how answers.How) (err error) {
 			return x.sendFile(f, size)
 		}
 	}
-	buf := buffers.Get().(*[bufSize]byte)
-	defer buffers.Put(buf)
+	buf := pieces.Get().(*[pieceSize]byte)
+	defer pieces.Put(buf)
 	var total int64
 	for {
 		n, err := r.Next(x.r.Context(), buf[:])
@@ -127,7 +127,7 @@ func (x *exchange) shared(how answers.How, n int64) {
 func (x *exchange) sendFile(f io.Reader, size int64) error {
 	for size > 0 {
 		x.deadline()
-		n, err := io.CopyN(x.w, f, min(size, bufSize))
+		n, err := io.CopyN(x.w, f, min(size, pieceSize))
 		x.h.stats.BytesOut.Add(n)
 		size -= n
 		if err != nil {

@@ -148,7 +148,8 @@ func (s *Server) openData(ctx context.Context) error {
 		return fault.Wrap("server: open the repositories", err)
 	}
 	s.answers, err = answers.Open(answers.Config{
-		Dir: filepath.Join(s.cfg.Data, "answers"), Bytes: s.cfg.Cache.Size, Age: s.cfg.Cache.Age, Now: s.now,
+		Rest: time.Millisecond,
+		Dir:  filepath.Join(s.cfg.Data, "answers"), Bytes: s.cfg.Cache.Size, Age: s.cfg.Cache.Age, Now: s.now,
 	})
 	return fault.Wrap("server: open the cache", err)
 }
