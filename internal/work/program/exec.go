@@ -145,6 +145,8 @@ func (p *Programs) do(ctx context.Context, pr *prog, prepare func() error) jobs.
 		end.Exit, end.Signal, end.MaxRSS, end.CPU = res.Exit, res.Signal, res.MaxRSS, res.CPU
 		t.Printf("ended: %s", end.Reason)
 		return end
+	case errors.Is(err, jobs.ErrTimeout):
+		res.State, res.Fault, res.Reason = jobs.TimedOut, jobs.FaultTimeout, err.Error()
 	case err != nil:
 		return unable(t, err)
 	case res.Signal != "":

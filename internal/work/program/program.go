@@ -53,6 +53,10 @@ type Config struct {
 	// Bus is the address of the bus on which systemd is. "" is the system's; "none" is none.
 	Bus string
 
+	// Hide are folders that no program in a sandbox sees: the server's data. In bwrap nothing is seen
+	// anyway that was not put there.
+	Hide []string
+
 	// Sandbox is the runner of programs whose definition names none, and Untrusted that of those of
 	// strangers. Default work.SandboxAuto and work.SandboxBwrap.
 	Sandbox, Untrusted string
@@ -65,6 +69,7 @@ type Programs struct {
 	cfg    Config
 	bwrap  string      // its path, "" if there is none
 	groups *run.Groups // nil if there are none
+	bus    bus
 	why    map[string]string
 }
 
