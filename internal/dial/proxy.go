@@ -29,9 +29,9 @@ type Task struct {
 	// Author is on whose behalf it is done, see OnBehalf; "" for nobody's.
 	Author string
 
-	// Bytes is how much may be read of the remote. Default 2 GiB. What is sent to it is bounded by
-	// 64 MiB.
-	Bytes int64
+	// Bytes is how much may be read of the remote, and Sends how much may be sent to it. Default
+	// 2 GiB and 64 MiB.
+	Bytes, Sends int64
 
 	// Wall is how long it may take in all. Default 30 min.
 	Wall time.Duration
@@ -89,6 +89,9 @@ func (d *Dialer) Proxy(ctx context.Context, remote RemoteURL, task Task) (*Proxy
 	}
 	if task.Bytes <= 0 {
 		task.Bytes = taskBytes
+	}
+	if task.Sends <= 0 {
+		task.Sends = taskSends
 	}
 	if task.Wall <= 0 {
 		task.Wall = taskWall
@@ -308,7 +311,7 @@ func (m *metered) Read(b []byte) (int, error) {
 }
 
 func (m *metered) Write(b []byte) (int, error) {
-	if m.p.sent.Add(int64(len(b))) > taskSends {
+	if m.p.sent.Add(int64(len(b))) > m.p.task.Sends {
 		m.p.end(errMuch)
 		return 0, errMuch
 	}

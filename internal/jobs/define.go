@@ -153,6 +153,9 @@ func read(d Definition) (*rule, error) {
 	if d.Pool == "" {
 		d.Pool = habits.Pool
 	}
+	if d.Group == "" {
+		d.Group = habits.Group
+	}
 	if d.Policy == "" {
 		d.Policy = habits.Policy
 	}

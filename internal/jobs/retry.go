@@ -124,6 +124,7 @@ type Habits struct {
 	Policy Policy
 	Retry  Retry
 	Pool   string // "" means DefaultPool
+	Group  string // "" means this job in this repository and ref
 }
 
 // HabitsOf returns the habits of a kind. A kind that is not known is careful: one after the other,
@@ -135,11 +136,12 @@ func HabitsOf(kind string) Habits {
 	case "checkout":
 		return Habits{Policy: Latest, Retry: Retry{Max: 3, On: []string{FaultInfra}}}
 	case "mirror_push":
-		return Habits{Policy: Latest, Retry: Retry{Max: 10, Base: 5 * time.Second}}
+		// It pushes all that there is, whichever ref moved: of those that wait one is enough.
+		return Habits{Policy: Latest, Retry: Retry{Max: 10, Base: 5 * time.Second}, Group: "{{.Repo}} {{.Job}}"}
 	case "webhook", "trigger":
-		return Habits{All, Retry{Max: len(webhookSteps), Steps: webhookSteps}, TellPool}
+		return Habits{All, Retry{Max: len(webhookSteps), Steps: webhookSteps}, TellPool, ""}
 	case "notify":
-		return Habits{All, Retry{Max: 6, Base: time.Minute}, TellPool}
+		return Habits{All, Retry{Max: 6, Base: time.Minute}, TellPool, ""}
 	}
 	return Habits{Policy: InTurn}
 }

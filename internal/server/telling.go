@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"encoding/hex"
+	"os"
 	"path/filepath"
 	"strings"
 
@@ -11,6 +12,7 @@ import (
 	"github.com/gitroost/gitroost/internal/jobs"
 	"github.com/gitroost/gitroost/internal/work"
 	"github.com/gitroost/gitroost/internal/work/hook"
+	"github.com/gitroost/gitroost/internal/work/mirror"
 	"github.com/gitroost/gitroost/internal/work/notify"
 )
 
@@ -60,7 +62,11 @@ func (s *Server) buildTelling(h *Jobs, doers map[string]work.Doer) error {
 	}); err != nil {
 		return err
 	}
-	doers["webhook"], doers["trigger"], doers["notify"] = h.tell.hooks, h.tell.hooks, h.tell.notes
+	mirrors, err := mirror.New(mirror.Config{Git: s.vault, Way: s.tellWay, Path: os.Getenv("PATH"), Base: s.cfg.Data})
+	if err != nil {
+		return err
+	}
+	doers["webhook"], doers["trigger"], doers["notify"], doers["mirror_push"] = h.tell.hooks, h.tell.hooks, h.tell.notes, mirrors
 	return nil
 }
 
