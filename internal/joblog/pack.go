@@ -2,6 +2,7 @@ package joblog
 
 import (
 	"bytes"
+	"compress/flate"
 	"compress/gzip"
 	"encoding/binary"
 	"io"
@@ -13,7 +14,7 @@ import (
 )
 
 // A log that has ended is a gzip file whose content is the text. It has members of about 64 KiB of text; the
-// extra field of each says which lines are in it:
+// extra field of each says, deflated, which lines are in it:
 //
 //	uvarint   when the log began, in milliseconds since 1970
 //	byte      the number of streams; for each a byte for the length of its name, and the name
@@ -101,7 +102,10 @@ func (p *packer) member() error {
 		extra = append(extra, byte(len(name)))
 		extra = append(extra, name...)
 	}
-	extra = append(extra, p.lines...)
+	extra, err := deflated(append(extra, p.lines...))
+	if err != nil {
+		return err
+	}
 	p.zip.Reset(p.file)
 	p.zip.Extra = append(binary.LittleEndian.AppendUint16([]byte(extraID), uint16(len(extra))), extra...)
 	if _, err := p.zip.Write(p.text); err != nil {
@@ -112,6 +116,19 @@ func (p *packer) member() error {
 	}
 	p.text, p.lines, p.fresh, p.names = p.text[:0], p.lines[:0], true, p.names[:0]
 	return nil
+}
+
+// deflated returns b in fewer bytes, or a few more.
+func deflated(b []byte) ([]byte, error) {
+	var out bytes.Buffer
+	w, err := flate.NewWriter(&out, flate.DefaultCompression)
+	if err == nil {
+		_, err = w.Write(b)
+	}
+	if err == nil {
+		err = w.Close()
+	}
+	return out.Bytes(), err
 }
 
 func (p *packer) commit(missing gap) error {
@@ -165,7 +182,10 @@ func parseMember(extra, text []byte) (start time.Time, lines []entry, err error)
 	if len(extra) < 4 || string(extra[:2]) != extraID || int(binary.LittleEndian.Uint16(extra[2:])) != len(extra)-4 {
 		return start, nil, errBroken
 	}
-	b := extra[4:]
+	b, err := readAtMost(flate.NewReader(bytes.NewReader(extra[4:])), nil, 2*memberExtra)
+	if err != nil {
+		return start, nil, err
+	}
 	number := func() uint64 {
 		v, n := binary.Uvarint(b)
 		if n <= 0 {

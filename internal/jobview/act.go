@@ -120,8 +120,9 @@ func (b *Board) event(ctx context.Context, o Order, by grasp.PubKey, trigger job
 	return ev, fault.Errorf(fault.NotFound, op, "%s has no ref %.200q; git ls-remote lists those that it has", o.Repo, string(ref))
 }
 
-// Run runs jobs that somebody asks for by name, and returns them.
-func (b *Board) Run(ctx context.Context, o Order, by grasp.PubKey) ([]View, error) {
+// Run runs jobs that somebody asks for by name, and returns them. Who is no operator may ask for those whose definition
+// says so: what is asked for runs on any ref.
+func (b *Board) Run(ctx context.Context, o Order, by grasp.PubKey, operator bool) ([]View, error) {
 	const op = "jobview: run"
 	if len(o.Names) == 0 {
 		return nil, fault.E(fault.Invalid, op, "name the jobs to run")
@@ -129,6 +130,9 @@ func (b *Board) Run(ctx context.Context, o Order, by grasp.PubKey) ([]View, erro
 	for _, name := range o.Names {
 		if b.cfg.Known != nil && !b.cfg.Known(name) {
 			return nil, fault.Errorf(fault.NotFound, op, "there is no job %.70q in the configuration", name)
+		}
+		if !operator && (b.cfg.Manual == nil || !b.cfg.Manual(name)) {
+			return nil, fault.Errorf(fault.Refused, op, "job %s is not for maintainers to ask for; the operator can let them by on: {manual: true}", name)
 		}
 	}
 	ev, err := b.event(ctx, o, by, jobs.OnManual)

@@ -39,6 +39,13 @@ type Config struct {
 	// again. Nil: of every name.
 	Known func(name string) bool
 
+	// Manual reports whether maintainers may ask for that definition; the operator may ask for all. Nil: none.
+	Manual func(name string) bool
+
+	// TokenKey is known to this server alone, and stays the same: rights to run a job again are signed with it.
+	// Without it there are none.
+	TokenKey []byte
+
 	// Plan returns the jobs that a happening makes, and Explain what each definition says to it.
 	Plan    func(ctx context.Context, ev jobs.Event) []jobs.Job
 	Explain func(ctx context.Context, ev jobs.Event) []jobs.Match

@@ -49,6 +49,7 @@ func open(t *testing.T) *house {
 	h.Board, err = jobview.New(jobview.Config{
 		Queue: h.queue, Logs: h.logs, IDs: h.ids, Clock: h.clock, URL: "https://git.example.com",
 		Private: func(_ context.Context, j jobs.Job) bool { return j.Name == "secret" },
+		Manual:  func(name string) bool { return name == "test" }, TokenKey: []byte("key"),
 		Known:   func(name string) bool { return h.known == nil || h.known[name] },
 		Plan:    func(_ context.Context, ev jobs.Event) []jobs.Job { list, _ := book.Plan(ev, h.ids); return list },
 		Explain: func(_ context.Context, ev jobs.Event) []jobs.Match { return book.Explain(ev) },
@@ -361,7 +362,6 @@ func TestRetry(t *testing.T) {
 // A token runs its job again once, within a day, and no other.
 func TestToken(t *testing.T) {
 	h := open(t)
-	tokens := jobview.Tokens{Key: []byte("key"), Now: h.clock.Now}
 	end := func() jobs.Job {
 		j := h.add(t, "test")
 		h.claim(t)
@@ -369,25 +369,25 @@ func TestToken(t *testing.T) {
 		return j
 	}
 	j, other := end(), end()
-	token := tokens.Make(j.ID)
+	token := h.Token(j.ID)
 	for _, wrong := range []struct {
 		id    jobs.ID
 		token string
-	}{{other.ID, token}, {j.ID, ""}, {j.ID, token[1:]}, {j.ID, "B" + token[1:]}, {j.ID, jobview.Tokens{Key: []byte("other"), Now: h.clock.Now}.Make(j.ID)}} {
-		if _, err := h.Redeem(t.Context(), tokens, wrong.id, wrong.token); !fault.Is(err, fault.Refused) {
+	}{{other.ID, token}, {j.ID, ""}, {j.ID, token[1:]}, {j.ID, "B" + token[1:]}, {j.ID, h.Token(other.ID)}} {
+		if _, err := h.Redeem(t.Context(), wrong.id, wrong.token); !fault.Is(err, fault.Refused) {
 			t.Errorf("%v: %v", wrong, err)
 		}
 	}
-	v, err := h.Redeem(t.Context(), tokens, j.ID, token)
+	v, err := h.Redeem(t.Context(), j.ID, token)
 	if err != nil || v.State != jobs.Queued || v.Name != "test" {
 		t.Fatalf("%+v, %v", v, err)
 	}
-	if _, err := h.Redeem(t.Context(), tokens, j.ID, token); !fault.Is(err, fault.Duplicate) {
+	if _, err := h.Redeem(t.Context(), j.ID, token); !fault.Is(err, fault.Duplicate) {
 		t.Errorf("used twice: %v", err)
 	}
-	late := tokens.Make(j.ID)
+	late := h.Token(j.ID)
 	h.clock.Advance(jobview.TokenLife + time.Second)
-	if _, err := h.Redeem(t.Context(), tokens, j.ID, late); !fault.Is(err, fault.Gone) {
+	if _, err := h.Redeem(t.Context(), j.ID, late); !fault.Is(err, fault.Gone) {
 		t.Errorf("too late: %v", err)
 	}
 }
@@ -396,12 +396,15 @@ func TestToken(t *testing.T) {
 func TestRunAndWhy(t *testing.T) {
 	h := open(t)
 	name := jobs.RepoName(repo)
-	list, err := h.Run(t.Context(), jobview.Order{Repo: name, Names: []string{"test"}}, jobstest.Owner(1))
+	list, err := h.Run(t.Context(), jobview.Order{Repo: name, Names: []string{"test"}}, jobstest.Owner(1), false)
 	if err != nil || len(list) != 1 || list[0].Ref != "refs/heads/main" || list[0].New != jobstest.OID(1) || list[0].Trigger != jobs.OnManual {
 		t.Fatalf("%+v, %v", list, err)
 	}
-	if list, err = h.Run(t.Context(), jobview.Order{Repo: name + ".git", Names: []string{"deploy"}, Ref: "v1"}, ""); err != nil || list[0].Ref != "refs/tags/v1" {
+	if list, err = h.Run(t.Context(), jobview.Order{Repo: name + ".git", Names: []string{"deploy"}, Ref: "v1"}, "", true); err != nil || list[0].Ref != "refs/tags/v1" {
 		t.Errorf("%+v, %v", list, err)
+	}
+	if _, err := h.Run(t.Context(), jobview.Order{Repo: name, Names: []string{"deploy"}}, jobstest.Owner(1), false); !fault.Is(err, fault.Refused) {
+		t.Errorf("a maintainer asks for what only the operator may: %v", err)
 	}
 	h.known = map[string]bool{"test": true}
 	for _, c := range []struct {
@@ -415,7 +418,7 @@ func TestRunAndWhy(t *testing.T) {
 		{jobview.Order{Repo: name, Names: []string{"test"}, Ref: "nope"}, fault.NotFound, `no ref "nope"`},
 		{jobview.Order{Repo: jobs.RepoName(jobstest.Repo(2, "x")), Names: []string{"test"}}, fault.NotFound, "not here"},
 	} {
-		if _, err := h.Run(t.Context(), c.order, ""); !fault.Is(err, c.code) || !strings.Contains(err.Error(), c.says) {
+		if _, err := h.Run(t.Context(), c.order, "", true); !fault.Is(err, c.code) || !strings.Contains(err.Error(), c.says) {
 			t.Errorf("%+v: %v", c.order, err)
 		}
 	}

@@ -3,6 +3,8 @@ package jobview
 import (
 	"context"
 	"io"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/gitroost/gitroost/internal/fault"
@@ -125,3 +127,26 @@ func (t *Tail) open(ctx context.Context) error {
 
 // End returns the job as it is, to be told after the last line.
 func (t *Tail) End(ctx context.Context) (View, error) { return t.b.Show(ctx, t.id) }
+
+// ParsePlace reads a place in the log of a job: "<offset>" of the first attempt, "<attempt>.<offset>" of another. It is
+// what the id of an event says.
+func ParsePlace(s string) (attempt int, offset int64, ok bool) {
+	n, rest, two := strings.Cut(s, ".")
+	if !two {
+		n, rest = "1", s
+	}
+	attempt, err := strconv.Atoi(n)
+	if err != nil || attempt < 1 || attempt > joblog.MaxAttempt {
+		return 0, 0, false
+	}
+	offset, err = strconv.ParseInt(rest, 10, 64)
+	return attempt, offset, err == nil && offset >= 0
+}
+
+// Place is the other way round.
+func Place(attempt int, offset int64) string {
+	if attempt == 1 {
+		return strconv.FormatInt(offset, 10)
+	}
+	return strconv.Itoa(attempt) + "." + strconv.FormatInt(offset, 10)
+}

@@ -1,7 +1,8 @@
 // Package web is the door for people: a landing page, one page for each repository, and a page
 // that says what would have to be true for a repository to be there.
 //
-// Pages are rendered on the server from embedded templates, work without scripts, load nothing
+// Pages are rendered on the server from embedded templates, work without scripts (that of a job that runs has one, which
+// adds to its log what comes), load nothing
 // from elsewhere and can be read in light and dark, on a phone and aloud. Everything that a
 // stranger wrote is escaped, and characters that would move or hide text are shown by their
 // number.
@@ -12,6 +13,7 @@ package web
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"embed"
@@ -147,7 +149,7 @@ func New(cfg Config, src Source, log *slog.Logger) *Web {
 	w := &Web{cfg: cfg, src: src, log: log, pages: map[string]*template.Template{}, assets: loadAssets()}
 	w.site.Store(&cfg)
 	w.css = "/static/style.css?v=" + w.assets["/static/style.css"].tag[1:13]
-	for _, name := range []string{"landing", "repository", "box", "missing", "status"} {
+	for _, name := range []string{"landing", "repository", "box", "missing", "status", "jobs", "job"} {
 		w.pages[name] = template.Must(template.New("layout.html").Funcs(template.FuncMap{
 			"safe":  Printable,
 			"path":  path,
@@ -156,6 +158,7 @@ func New(cfg Config, src Source, log *slog.Logger) *Web {
 			"ago":   func(t time.Time) string { return ago(cfg.Now(), t) },
 			"iso":   func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
 			"link":  webLink,
+			"span":  span,
 		}).ParseFS(files, "templates/layout.html", "templates/"+name+".html"))
 	}
 	return w
@@ -267,6 +270,11 @@ func (w *Web) fail(rw http.ResponseWriter, r *http.Request, err error) {
 }
 
 func (w *Web) render(rw http.ResponseWriter, r *http.Request, status int, page, title string, body any) {
+	w.renderUnder(rw, r, Policy, status, page, title, body)
+}
+
+// renderUnder is render with another Content-Security-Policy.
+func (w *Web) renderUnder(rw http.ResponseWriter, r *http.Request, policy string, status int, page, title string, body any) {
 	var b bytes.Buffer
 	_, host, _ := strings.Cut(w.cfg.PublicURL, "://")
 	err := w.pages[page].Execute(&b, layout{Site: *w.site.Load(), Host: host, CSS: w.css, Title: title, Body: body})
@@ -274,14 +282,18 @@ func (w *Web) render(rw http.ResponseWriter, r *http.Request, status int, page, 
 		w.fail(rw, r, fault.Wrap("web: render "+page, err))
 		return
 	}
-	w.send(rw, r, status, "text/html; charset=utf-8", "no-cache", b.Bytes())
+	rw.Header().Set("Content-Security-Policy", policy)
+	cache := cmp.Or(rw.Header().Get("Cache-Control"), "no-cache") // whoever asked for the page may know better
+	w.send(rw, r, status, "text/html; charset=utf-8", cache, b.Bytes())
 }
 
 // send writes a whole answer, or 304 if the visitor has it already.
 func (w *Web) send(rw http.ResponseWriter, r *http.Request, status int, kind, cache string, body []byte) {
 	h := rw.Header()
 	h.Set("Content-Type", kind)
-	h.Set("Content-Security-Policy", Policy)
+	if h.Get("Content-Security-Policy") == "" {
+		h.Set("Content-Security-Policy", Policy)
+	}
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Referrer-Policy", "no-referrer")
 	h.Set("Cache-Control", cache)
@@ -322,7 +334,7 @@ type asset struct {
 }
 
 func loadAssets() map[string]asset {
-	kinds := map[string]string{".css": "text/css; charset=utf-8", ".svg": "image/svg+xml"}
+	kinds := map[string]string{".css": "text/css; charset=utf-8", ".svg": "image/svg+xml", ".js": "text/javascript; charset=utf-8"}
 	out := map[string]asset{}
 	entries, err := files.ReadDir("static")
 	if err != nil {
