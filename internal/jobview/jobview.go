@@ -4,8 +4,8 @@
 //
 //	jobview.go  the Board, and what it is made of     act.go    what may be asked for
 //	view.go     what is told of a job                 token.go  the right to run one job again, once
-//	schema.go   the same, as a JSON schema            sweep.go  logs that are kept no longer
-//	tail.go     a job's log while it grows
+//	schema.go   the same, as a JSON schema            plain.go  a line of a log as a person reads it
+//	tail.go     a job's log while it grows            page.go   what a page shows
 //
 // It does not know HTTP, nor who may see or ask what: those who come in through a door have been asked for their
 // names there.
@@ -23,11 +23,10 @@ import (
 	"github.com/gitroost/gitroost/internal/jobs"
 )
 
-// Config is what a Board is made of. Queue, Logs, IDs and Clock are required.
+// Config is what a Board is made of. Queue, Logs and Clock are required.
 type Config struct {
 	Queue jobs.Queue
 	Logs  *joblog.Logs
-	IDs   *jobs.IDs
 	Clock jobs.Clock
 	URL   string // where people reach this server, without a slash at the end
 
@@ -35,23 +34,16 @@ type Config struct {
 	// because its repository is not open to everybody. Nil: none is.
 	Private func(ctx context.Context, j jobs.Job) bool
 
-	// Known reports whether there is a definition of that name: what the operator took away is not run
-	// again. Nil: of every name.
-	Known func(name string) bool
-
-	// Manual reports whether maintainers may ask for that definition; the operator may ask for all. Nil: none.
-	Manual func(name string) bool
-
 	// TokenKey is known to this server alone, and stays the same: rights to run a job again are signed with it.
 	// Without it there are none.
 	TokenKey []byte
 
-	// Plan returns the jobs that a happening makes, and Explain what each definition says to it.
-	Plan    func(ctx context.Context, ev jobs.Event) []jobs.Job
-	Explain func(ctx context.Context, ev jobs.Event) []jobs.Match
-
-	// Refs returns where the refs of a repository point.
-	Refs func(ctx context.Context, repo grasp.Addr) (*grasp.Snapshot, error)
+	// Again queues a job that has ended once more, under the id as, or under a new one if that is "". Ask queues
+	// the jobs of an order, of which repo is the repository; Explain says what each definition makes of a ref as it
+	// is. All three are required by who uses the methods that need them.
+	Again   func(ctx context.Context, id, as jobs.ID, by grasp.PubKey) (jobs.Job, error)
+	Ask     func(ctx context.Context, repo grasp.Addr, o Order, by grasp.PubKey, operator bool) ([]jobs.Job, error)
+	Explain func(ctx context.Context, repo grasp.Addr, ref grasp.RefName, trigger jobs.Trigger) ([]jobs.Match, error)
 
 	Log *slog.Logger // nil discards
 }
@@ -66,8 +58,8 @@ type Board struct {
 
 // New returns a Board. What is required and missing is a fault.Invalid.
 func New(cfg Config) (*Board, error) {
-	if cfg.Queue == nil || cfg.Logs == nil || cfg.IDs == nil || cfg.Clock == nil {
-		return nil, fault.E(fault.Invalid, "jobview: new", "a board needs a queue, logs, ids and a clock")
+	if cfg.Queue == nil || cfg.Logs == nil || cfg.Clock == nil {
+		return nil, fault.E(fault.Invalid, "jobview: new", "a board needs a queue, logs and a clock")
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)

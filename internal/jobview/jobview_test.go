@@ -26,7 +26,6 @@ type house struct {
 	logs  *joblog.Logs
 	clock *jobstest.Clock
 	ids   *jobs.IDs
-	known map[string]bool // nil: all
 }
 
 var repo = jobstest.Repo(1, "shop")
@@ -47,17 +46,38 @@ func open(t *testing.T) *house {
 		t.Fatal(err)
 	}
 	h.Board, err = jobview.New(jobview.Config{
-		Queue: h.queue, Logs: h.logs, IDs: h.ids, Clock: h.clock, URL: "https://git.example.com",
+		Queue: h.queue, Logs: h.logs, Clock: h.clock, URL: "https://git.example.com", TokenKey: []byte("key"),
 		Private: func(_ context.Context, j jobs.Job) bool { return j.Name == "secret" },
-		Manual:  func(name string) bool { return name == "test" }, TokenKey: []byte("key"),
-		Known:   func(name string) bool { return h.known == nil || h.known[name] },
-		Plan:    func(_ context.Context, ev jobs.Event) []jobs.Job { list, _ := book.Plan(ev, h.ids); return list },
-		Explain: func(_ context.Context, ev jobs.Event) []jobs.Match { return book.Explain(ev) },
-		Refs: func(_ context.Context, a grasp.Addr) (*grasp.Snapshot, error) {
-			if a != repo {
-				return nil, fault.E(fault.NotFound, "test", "it is not here")
+		Again: func(ctx context.Context, id, as jobs.ID, by grasp.PubKey) (jobs.Job, error) {
+			j, err := h.queue.Job(ctx, id)
+			if err != nil {
+				return j, err
 			}
-			return &grasp.Snapshot{Head: "refs/heads/main", Refs: grasp.Refs{"refs/heads/main": jobstest.OID(1), "refs/tags/v1": jobstest.OID(2)}.List()}, nil
+			if !j.State.Ended() {
+				return j, fault.E(fault.Stale, "test", "it has not ended")
+			}
+			if as == "" {
+				as = h.ids.Next()
+			}
+			j.ID, j.Actor, j.Force, j.State = as, by, true, ""
+			if err := h.queue.Enqueue(ctx, []jobs.Job{j.Fresh()}); err != nil {
+				return j, err
+			}
+			return h.queue.Job(ctx, as)
+		},
+		Ask: func(ctx context.Context, a grasp.Addr, o jobview.Order, by grasp.PubKey, operator bool) ([]jobs.Job, error) {
+			switch {
+			case o.Names[0] != "test" && !operator:
+				return nil, fault.E(fault.Refused, "test", "only the operator may")
+			case o.Ref != "" && o.Ref != "refs/tags/v1":
+				return nil, fault.E(fault.NotFound, "test", "no such ref")
+			}
+			ev := jobs.Event{Trigger: jobs.OnManual, Repo: a, Names: o.Names, Actor: by, Now: h.clock.Now(), Changes: []grasp.RefChange{{Ref: o.Ref, New: jobstest.OID(1)}}}
+			list, _ := book.Plan(ev, h.ids)
+			return list, h.queue.Enqueue(ctx, list)
+		},
+		Explain: func(_ context.Context, a grasp.Addr, ref grasp.RefName, trigger jobs.Trigger) ([]jobs.Match, error) {
+			return book.Explain(jobs.Event{Trigger: jobs.OnPush, Repo: a, Changes: []grasp.RefChange{{Ref: "refs/heads/main", New: jobstest.OID(1)}}}), nil
 		},
 	})
 	if err != nil {
@@ -338,27 +358,6 @@ func TestTail(t *testing.T) {
 	}
 }
 
-// A job that has ended is run again as it was; one that a stranger's pull request started does not become the operator's.
-func TestRetry(t *testing.T) {
-	h := open(t)
-	j := h.add(t, "test", func(j *jobs.Job) {
-		j.Trigger, j.Ref, j.Class, j.Spec = jobs.OnPull, "refs/nostr/x", jobs.Untrusted, []byte("{}")
-	})
-	if _, err := h.Retry(t.Context(), j.ID, ""); !fault.Is(err, fault.Stale) {
-		t.Errorf("one that waits: %v", err)
-	}
-	h.claim(t)
-	h.finish(t, j.ID, jobs.Ending{State: jobs.OK})
-	v, err := h.Retry(t.Context(), j.ID, jobstest.Owner(3))
-	if err != nil || v.ID == j.ID || v.State != jobs.Queued || v.Trigger != jobs.OnPull || v.Class != jobs.Untrusted || v.Actor != jobstest.Owner(3).Npub() {
-		t.Errorf("%+v, %v", v, err)
-	}
-	h.known = map[string]bool{"deploy": true}
-	if _, err := h.Retry(t.Context(), j.ID, ""); !fault.Is(err, fault.Gone) {
-		t.Errorf("one that is not defined any more: %v", err)
-	}
-}
-
 // A token runs its job again once, within a day, and no other.
 func TestToken(t *testing.T) {
 	h := open(t)
@@ -397,28 +396,21 @@ func TestRunAndWhy(t *testing.T) {
 	h := open(t)
 	name := jobs.RepoName(repo)
 	list, err := h.Run(t.Context(), jobview.Order{Repo: name, Names: []string{"test"}}, jobstest.Owner(1), false)
-	if err != nil || len(list) != 1 || list[0].Ref != "refs/heads/main" || list[0].New != jobstest.OID(1) || list[0].Trigger != jobs.OnManual {
+	if err != nil || len(list) != 1 || list[0].Trigger != jobs.OnManual || list[0].Actor != jobstest.Owner(1).Npub() {
 		t.Fatalf("%+v, %v", list, err)
 	}
 	if list, err = h.Run(t.Context(), jobview.Order{Repo: name + ".git", Names: []string{"deploy"}, Ref: "v1"}, "", true); err != nil || list[0].Ref != "refs/tags/v1" {
 		t.Errorf("%+v, %v", list, err)
 	}
-	if _, err := h.Run(t.Context(), jobview.Order{Repo: name, Names: []string{"deploy"}}, jobstest.Owner(1), false); !fault.Is(err, fault.Refused) {
-		t.Errorf("a maintainer asks for what only the operator may: %v", err)
-	}
-	h.known = map[string]bool{"test": true}
 	for _, c := range []struct {
 		order jobview.Order
 		code  fault.Code
-		says  string
 	}{
-		{jobview.Order{Repo: name, Names: []string{"nope"}}, fault.NotFound, `no job "nope"`},
-		{jobview.Order{Repo: name}, fault.Invalid, "name the jobs"},
-		{jobview.Order{Repo: "shop", Names: []string{"test"}}, fault.Invalid, "npub1…/identifier"},
-		{jobview.Order{Repo: name, Names: []string{"test"}, Ref: "nope"}, fault.NotFound, `no ref "nope"`},
-		{jobview.Order{Repo: jobs.RepoName(jobstest.Repo(2, "x")), Names: []string{"test"}}, fault.NotFound, "not here"},
+		{jobview.Order{Repo: name, Names: []string{"deploy"}}, fault.Refused},
+		{jobview.Order{Repo: "shop", Names: []string{"test"}}, fault.Invalid},
+		{jobview.Order{Repo: name, Names: []string{"test"}, Ref: "nope"}, fault.NotFound},
 	} {
-		if _, err := h.Run(t.Context(), c.order, "", true); !fault.Is(err, c.code) || !strings.Contains(err.Error(), c.says) {
+		if _, err := h.Run(t.Context(), c.order, jobstest.Owner(1), false); !fault.Is(err, c.code) {
 			t.Errorf("%+v: %v", c.order, err)
 		}
 	}
@@ -426,51 +418,7 @@ func TestRunAndWhy(t *testing.T) {
 	if err != nil || len(why) != 2 || !why[0].Runs || why[1].Runs || why[1].Condition != "refs" || !strings.Contains(why[1].Text, "refs/heads/prod") {
 		t.Errorf("%+v, %v", why, err)
 	}
-}
-
-// S0-29: logs that are old go, and the jobs say so; logs of jobs that nobody knows go too.
-func TestSweep(t *testing.T) {
-	h := open(t)
-	say := func(id jobs.ID) int64 {
-		g, err := h.logs.Begin(string(id), 1)
-		if err != nil {
-			t.Fatal(err)
-		}
-		io.WriteString(g.Stream("stdout"), "hello\n")
-		n, _ := g.Close()
-		return n
-	}
-	j := h.add(t, "test")
-	h.claim(t)
-	h.finish(t, j.ID, jobs.Ending{State: jobs.OK, Log: jobs.LogKept, LogBytes: say(j.ID)})
-	keep := jobs.Retention{LogAge: 7 * 24 * time.Hour}
-	if n, err := jobview.SweepLogs(t.Context(), h.queue, h.logs, keep, h.clock.Now()); n != 0 || err != nil {
-		t.Errorf("a new log: %d, %v", n, err)
-	}
-	h.clock.Advance(8 * 24 * time.Hour)
-	if n, err := jobview.SweepLogs(t.Context(), h.queue, h.logs, keep, h.clock.Now()); n != 1 || err != nil {
-		t.Errorf("a log of eight days: %d, %v", n, err)
-	}
-	v, _ := h.Show(t.Context(), j.ID)
-	if v.Log.State != jobs.LogGone || len(v.Log.Attempts) != 0 {
-		t.Errorf("%+v", v.Log)
-	}
-	if _, err := h.Text(t.Context(), j.ID, 0); !fault.Is(err, fault.Gone) {
-		t.Errorf("its log: %v", err)
-	}
-	const stranger = "01J00000000000000000000099"
-	say(stranger)
-	later := time.Now().Add(48 * time.Hour) // files have the time of the disk
-	if _, err := jobview.SweepOrphans(t.Context(), h.queue, h.logs, "", time.Now()); err != nil {
-		t.Fatal(err)
-	}
-	if n, _ := h.logs.Attempts(stranger); len(n) != 1 {
-		t.Error("one of just now is gone")
-	}
-	if at, err := jobview.SweepOrphans(t.Context(), h.queue, h.logs, "zz", later); err != nil || at != "99" {
-		t.Errorf("%s, %v", at, err)
-	}
-	if n, _ := h.logs.Attempts(stranger); len(n) != 0 {
-		t.Error("it is kept for ever")
+	if why, err = h.Why(t.Context(), jobview.Order{Repo: name, Names: []string{"deploy"}}); err != nil || len(why) != 1 || why[0].Job != "deploy" {
+		t.Errorf("%+v, %v", why, err)
 	}
 }

@@ -21,6 +21,7 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 
 	"github.com/gitroost/gitroost/grasp"
+	"github.com/gitroost/gitroost/internal/fault"
 	"github.com/gitroost/gitroost/internal/joblog"
 	"github.com/gitroost/gitroost/internal/jobs"
 	"github.com/gitroost/gitroost/internal/jobs/jobstest"
@@ -80,13 +81,38 @@ func open(t *testing.T, cfg jobweb.Config) *house {
 		t.Fatal(err)
 	}
 	h.board, err = jobview.New(jobview.Config{
-		Queue: h.queue, Logs: h.logs, IDs: h.ids, Clock: h.clock, URL: base, TokenKey: []byte("k"),
+		Queue: h.queue, Logs: h.logs, Clock: h.clock, URL: base, TokenKey: []byte("key"),
 		Private: func(_ context.Context, j jobs.Job) bool { return j.Name == "secret" },
-		Manual:  func(name string) bool { return name == "test" },
-		Plan:    func(_ context.Context, ev jobs.Event) []jobs.Job { list, _ := book.Plan(ev, h.ids); return list },
-		Explain: func(_ context.Context, ev jobs.Event) []jobs.Match { return book.Explain(ev) },
-		Refs: func(context.Context, grasp.Addr) (*grasp.Snapshot, error) {
-			return &grasp.Snapshot{Head: "refs/heads/main", Refs: grasp.Refs{"refs/heads/main": jobstest.OID(1)}.List()}, nil
+		Again: func(ctx context.Context, id, as jobs.ID, by grasp.PubKey) (jobs.Job, error) {
+			j, err := h.queue.Job(ctx, id)
+			if err != nil {
+				return j, err
+			}
+			if !j.State.Ended() {
+				return j, fault.E(fault.Stale, "test", "it has not ended")
+			}
+			if as == "" {
+				as = h.ids.Next()
+			}
+			j.ID, j.Actor, j.Force, j.State = as, by, true, ""
+			if err := h.queue.Enqueue(ctx, []jobs.Job{j.Fresh()}); err != nil {
+				return j, err
+			}
+			return h.queue.Job(ctx, as)
+		},
+		Ask: func(ctx context.Context, a grasp.Addr, o jobview.Order, by grasp.PubKey, operator bool) ([]jobs.Job, error) {
+			switch {
+			case o.Names[0] != "test" && !operator:
+				return nil, fault.E(fault.Refused, "test", "only the operator may")
+			case o.Ref != "" && o.Ref != "refs/tags/v1":
+				return nil, fault.E(fault.NotFound, "test", "no such ref")
+			}
+			ev := jobs.Event{Trigger: jobs.OnManual, Repo: a, Names: o.Names, Actor: by, Now: h.clock.Now(), Changes: []grasp.RefChange{{Ref: o.Ref, New: jobstest.OID(1)}}}
+			list, _ := book.Plan(ev, h.ids)
+			return list, h.queue.Enqueue(ctx, list)
+		},
+		Explain: func(_ context.Context, a grasp.Addr, ref grasp.RefName, trigger jobs.Trigger) ([]jobs.Match, error) {
+			return book.Explain(jobs.Event{Trigger: jobs.OnPush, Repo: a, Changes: []grasp.RefChange{{Ref: "refs/heads/main", New: jobstest.OID(1)}}}), nil
 		},
 	})
 	if err != nil {
