@@ -35,6 +35,7 @@ type app struct {
 	git      client.Git
 	house    builder
 	manage   caller
+	jobs     jobsCaller
 }
 
 func main() {
@@ -48,7 +49,7 @@ func main() {
 		<-signals
 		os.Exit(exitFailure)
 	}()
-	a := &app{env: os.Environ(), out: os.Stdout, err: os.Stderr, now: time.Now, git: newGit(os.Environ()), house: newHouse, manage: manageHouse}
+	a := &app{env: os.Environ(), out: os.Stdout, err: os.Stderr, now: time.Now, git: newGit(os.Environ()), house: newHouse, manage: manageHouse, jobs: jobsOf}
 	os.Exit(a.run(ctx, os.Args[1:]))
 }
 

@@ -24,6 +24,7 @@ var updateScripts = flag.Bool("update", false, "rewrite what people read in test
 //	house start [flags]   start the server; sets SERVER and HOST. Also: stop, kill, restart, files
 //	alice, bob, mallory   somebody does something, in their own folder and with their own key
 //	until <regexp> <program>  run it until what it prints matches
+//	job <name>            set $JOB to the id of the job that was last spoken of under that name
 //	plain <file>          write what was last said on stderr to file, with names in place of
 //	                      keys, addresses and ids, so that it can be compared
 //
@@ -47,6 +48,7 @@ func TestScript(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"house":   func(ts *testscript.TestScript, neg bool, args []string) { storyOf(ts).house(ts, neg, args) },
 			"plain":   func(ts *testscript.TestScript, neg bool, args []string) { storyOf(ts).plain(ts, neg, args) },
+			"job":     func(ts *testscript.TestScript, neg bool, args []string) { storyOf(ts).job(ts, neg, args) },
 			"alice":   acts("alice"),
 			"bob":     acts("bob"),
 			"mallory": acts("mallory"),

@@ -29,7 +29,33 @@ func Ask(ctx context.Context, socket, method string, params ...any) (json.RawMes
 	if err != nil {
 		return nil, fault.Wrap(op, err)
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://localhost/", bytes.NewReader(body))
+	resp, err := Send(ctx, socket, http.MethodPost, "/", body)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	raw, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	if err != nil {
+		return nil, fault.Errorf(fault.Busy, op, "the answer of the server is cut short: %v", err)
+	}
+	var out struct {
+		Result json.RawMessage
+		Error  string
+	}
+	if err := json.Unmarshal(raw, &out); err != nil {
+		return nil, fault.Errorf(fault.Invalid, op, "the server answers %s, and nothing that is understood", resp.Status)
+	}
+	if out.Error != "" {
+		return nil, fault.E(fault.Invalid, op, out.Error)
+	}
+	return out.Result, nil
+}
+
+// Send sends a request to the server that listens on a socket of this computer, and returns its answer, whose body is to
+// be closed. If nobody listens there that is a fault.NotFound.
+func Send(ctx context.Context, socket, method, path string, body []byte) (*http.Response, error) {
+	const op = "client: ask"
+	req, err := http.NewRequestWithContext(ctx, method, "http://localhost"+path, bytes.NewReader(body))
 	if err != nil {
 		return nil, fault.Wrap(op, err)
 	}
@@ -49,20 +75,5 @@ func Ask(ctx context.Context, socket, method string, params ...any) (json.RawMes
 	case err != nil:
 		return nil, fault.Errorf(fault.Busy, op, "the server on %s does not answer: %v", socket, err)
 	}
-	defer resp.Body.Close()
-	raw, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
-	if err != nil {
-		return nil, fault.Errorf(fault.Busy, op, "the answer of the server is cut short: %v", err)
-	}
-	var out struct {
-		Result json.RawMessage
-		Error  string
-	}
-	if err := json.Unmarshal(raw, &out); err != nil {
-		return nil, fault.Errorf(fault.Invalid, op, "the server answers %s, and nothing that is understood", resp.Status)
-	}
-	if out.Error != "" {
-		return nil, fault.E(fault.Invalid, op, out.Error)
-	}
-	return out.Result, nil
+	return resp, nil
 }

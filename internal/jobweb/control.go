@@ -6,7 +6,9 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/gitroost/gitroost/grasp"
 	"github.com/gitroost/gitroost/internal/fault"
+	"github.com/gitroost/gitroost/internal/jobs"
 	"github.com/gitroost/gitroost/internal/jobview"
 )
 
@@ -66,7 +68,7 @@ func (x *visit) admitToJob(what string) bool {
 	if !x.identify() {
 		return false
 	}
-	if x.key == "" {
+	if x.key == "" && !x.local {
 		x.challenge(what + " needs a request signed by the operator or a maintainer of the repository: an Authorization header with an event of kind 27235 (NIP-98)")
 		return false
 	}
@@ -95,7 +97,7 @@ func (x *visit) run() {
 	if !x.read() || !x.identify() {
 		return
 	}
-	if x.key == "" {
+	if x.key == "" && !x.local {
 		x.challenge("asking for a job needs a request signed by the operator or a maintainer of the repository: an Authorization header with an event of kind 27235 (NIP-98)")
 		return
 	}
@@ -120,4 +122,26 @@ func (x *visit) run() {
 	}
 	x.w.Header().Set("Location", "/jobs/"+string(list[0].ID))
 	x.answer(http.StatusCreated, jobview.Page{Jobs: list})
+}
+
+// explain says why a ref makes jobs, or none, to those who may ask for jobs: it tells how the operator configured
+// them.
+func (x *visit) explain() {
+	q := x.r.URL.Query()
+	o := jobview.Order{Repo: q.Get("repo"), Ref: grasp.RefName(q.Get("ref")), Names: q["name"], Trigger: jobs.Trigger(q.Get("trigger"))}
+	repo, ok := jobview.ParseRepo(o.Repo)
+	if !ok {
+		x.fail(fault.Errorf(fault.Invalid, "jobweb: explain", "repo is npub1…/identifier, and not %.100q", o.Repo))
+		return
+	}
+	if _, ok := x.admit(repo, "asking why jobs run"); !ok {
+		return
+	}
+	list, err := x.h.oracle.Why(x.r.Context(), o)
+	if err != nil {
+		x.fail(err)
+		return
+	}
+	x.w.Header().Set("Cache-Control", "no-store")
+	x.answer(http.StatusOK, list)
 }

@@ -7,6 +7,7 @@
 //	POST /jobs/<id>/retry   run it again; also with ?t=<token>, once
 //	POST /jobs/<id>/cancel  end it
 //	GET  /jobs/<id>/log     what it says, as text; ?follow=1 while it says it, also as server-sent events
+//	GET  /jobs/explain      why a ref makes jobs, or none: repo, ref, name, trigger
 //	GET  /jobs/schema.json  what the JSON of a job means
 //
 //	jobweb.go  routing, who may what     log.go     logs, and following them
@@ -68,6 +69,11 @@ type Gate interface {
 	Maintains(ctx context.Context, repo grasp.Addr, key grasp.PubKey) (bool, error)
 }
 
+// An Oracle says why jobs run, or do not. It is safe for concurrent use.
+type Oracle interface {
+	Why(ctx context.Context, o jobview.Order) ([]jobview.Finding, error)
+}
+
 // Pages are what a browser is shown.
 type Pages interface {
 	JobList(w http.ResponseWriter, r *http.Request, list JobList)
@@ -106,6 +112,7 @@ type Handler struct {
 	board   Board
 	control Control
 	gate    Gate
+	oracle  Oracle
 	pages   Pages
 	log     *slog.Logger
 	who     *nip98.Verifier
@@ -114,7 +121,7 @@ type Handler struct {
 }
 
 // New returns the door. log may be nil.
-func New(cfg Config, board Board, control Control, gate Gate, pages Pages, log *slog.Logger) *Handler {
+func New(cfg Config, board Board, control Control, oracle Oracle, gate Gate, pages Pages, log *slog.Logger) *Handler {
 	for _, d := range []struct {
 		v *int
 		n int
@@ -136,7 +143,7 @@ func New(cfg Config, board Board, control Control, gate Gate, pages Pages, log *
 		log = slog.New(slog.DiscardHandler)
 	}
 	return &Handler{
-		cfg: cfg, board: board, control: control, gate: gate, pages: pages, log: log, who: nip98.New(cfg.Now, cfg.Authorities),
+		cfg: cfg, board: board, control: control, gate: gate, oracle: oracle, pages: pages, log: log, who: nip98.New(cfg.Now, cfg.Authorities),
 		follows: crowd{max: cfg.MaxFollowers, each: cfg.MaxPerNetwork}, readers: make(chan struct{}, cfg.MaxReaders),
 	}
 }
@@ -150,8 +157,15 @@ func Match(path string) bool {
 const MaxBody = 64 << 10
 
 // ServeHTTP answers one request.
-func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	x := &visit{h: h, w: patient{w, http.NewResponseController(w), h.cfg}, r: r}
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) { h.serve(w, r, false) }
+
+// Local answers requests of the command line. Who can reach it may do everything.
+func (h *Handler) Local() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { h.serve(w, r, true) })
+}
+
+func (h *Handler) serve(w http.ResponseWriter, r *http.Request, local bool) {
+	x := &visit{h: h, local: local, w: patient{w, http.NewResponseController(w), h.cfg}, r: r}
 	path := strings.Trim(strings.TrimPrefix(r.URL.EscapedPath(), "/jobs"), "/")
 	if base, ok := strings.CutSuffix(path, ".json"); ok && base != "schema" {
 		x.json, path = true, base
@@ -165,6 +179,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case path == "":
 		x.route(methods{http.MethodGet: x.list, http.MethodPost: x.run})
+	case path == "explain":
+		x.route(methods{http.MethodGet: x.explain})
 	case path == "schema.json":
 		x.route(methods{http.MethodGet: x.schema})
 	default:
@@ -212,6 +228,7 @@ type visit struct {
 	json bool
 	body []byte
 
+	local bool         // it is the command line
 	asked bool         // who it is was found out
 	key   grasp.PubKey // "" is anybody
 }
@@ -242,7 +259,7 @@ func (x *visit) route(m methods) {
 // identify finds out who signed the request. One that is not signed is anybody's; false means that the answer was
 // given.
 func (x *visit) identify() bool {
-	if x.asked {
+	if x.asked || x.local {
 		return true
 	}
 	x.asked = true
@@ -268,6 +285,9 @@ func (x *visit) challenge(why string) {
 
 // may reports whether the visitor is the operator, or maintains the repository. operator says which.
 func (x *visit) may(repo grasp.Addr) (yes, operator bool, err error) {
+	if x.local {
+		return true, true, nil
+	}
 	if x.key == "" {
 		return false, false, nil
 	}
@@ -284,7 +304,7 @@ func (x *visit) admit(repo grasp.Addr, what string) (operator, ok bool) {
 	if !x.identify() {
 		return false, false
 	}
-	if x.key == "" {
+	if x.key == "" && !x.local {
 		x.challenge(what + " needs a request signed by the operator or a maintainer of the repository: an Authorization header with an event of kind 27235 (NIP-98)")
 		return false, false
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/gitroost/gitroost/grasp"
 	"github.com/gitroost/gitroost/internal/githttp"
+	"github.com/gitroost/gitroost/internal/jobweb"
 	"github.com/gitroost/gitroost/internal/manage"
 	"github.com/gitroost/gitroost/internal/relay"
 )
@@ -25,6 +26,7 @@ type front struct {
 	pages    pages
 	operator http.Handler // fixed paths
 	manage   http.Handler // calls of the operator (N-044)
+	jobs     http.Handler // what runs after a push
 	log      *slog.Logger
 
 	// keepOut answers visitors whom the operator blocks, and reports whether it did.
@@ -63,6 +65,10 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if strings.Trim(path, "/") == "" {
 		f.root(w, r)
+		return
+	}
+	if jobweb.Match(path) {
+		f.jobs.ServeHTTP(w, r)
 		return
 	}
 	if f.git.Match(path) {

@@ -1,6 +1,9 @@
 package server
 
 import (
+	"bytes"
+	"crypto/hmac"
+	"crypto/sha256"
 	"os"
 	"path/filepath"
 	"strings"
@@ -48,4 +51,16 @@ func secretKey(data string) (string, error) {
 		return "", fault.Errorf(fault.Invalid, op, "%s does not hold a key of 64 hex digits; restore it, or remove it to get a new one", path)
 	}
 	return secret, nil
+}
+
+// tokenKey returns a key that only this server knows and that stays the same, made from its own: for rights to run a job
+// again.
+func tokenKey(data string) ([]byte, error) {
+	b, err := os.ReadFile(filepath.Join(data, "server.key"))
+	if err != nil {
+		return nil, fault.Wrap("server: identity", err)
+	}
+	m := hmac.New(sha256.New, bytes.TrimSpace(b))
+	m.Write([]byte("gitroost: rights to run a job again"))
+	return m.Sum(nil), nil
 }

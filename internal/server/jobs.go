@@ -17,6 +17,7 @@ import (
 	"github.com/gitroost/gitroost/internal/gitdir"
 	"github.com/gitroost/gitroost/internal/joblog"
 	"github.com/gitroost/gitroost/internal/jobs"
+	"github.com/gitroost/gitroost/internal/jobview"
 	"github.com/gitroost/gitroost/internal/work"
 	"github.com/gitroost/gitroost/internal/work/notify"
 )
@@ -31,6 +32,7 @@ type Jobs struct {
 	vault  *gitdir.Vault
 	logs   *joblog.Logs
 	engine *jobs.Engine
+	board  *jobview.Board
 	clock  clock
 
 	private map[string]bool         // by name of the definition
@@ -91,9 +93,13 @@ func (s *Server) buildJobs() error {
 		Workers:  map[string]int{jobs.DefaultPool: s.cfg.Engine.Workers},
 		PerOwner: s.cfg.Engine.PerOwner, PerRepo: s.cfg.Engine.PerRepo, Timeout: s.cfg.Engine.Timeout,
 		Rand: mathrand.Float64, Stop: jobStop, Follow: h.after,
+		Told:    func(jobs.ID) { h.board.Note() },
 		OpenLog: func(j jobs.Job) (jobs.Log, error) { return h.logs.Begin(string(j.ID), j.Attempt) },
 	}); err != nil {
 		return fault.Wrap(op, err)
+	}
+	if h.board, err = s.showJobs(h); err != nil {
+		return err
 	}
 	s.jobs = h
 	return nil

@@ -27,6 +27,7 @@ import (
 	"github.com/gitroost/gitroost/internal/gitdir"
 	"github.com/gitroost/gitroost/internal/githttp"
 	"github.com/gitroost/gitroost/internal/hunt"
+	"github.com/gitroost/gitroost/internal/jobweb"
 	"github.com/gitroost/gitroost/internal/manage"
 	"github.com/gitroost/gitroost/internal/relay"
 	"github.com/gitroost/gitroost/internal/steward"
@@ -56,6 +57,7 @@ type Server struct {
 	local     net.Listener // the socket for the command line, or nil
 	localSrv  *http.Server
 	localPath string
+	jobsDoor  *jobweb.Handler
 	relay     *relay.Relay
 	pages     *web.Web
 	manage    *manage.Handler
@@ -213,7 +215,7 @@ func (s *Server) build() error {
 
 	root := &front{
 		manage: s.manage, keepOut: s.keepOut(addresses),
-		git: door, boxes: cfg.PRs.Enabled, here: ours(cfg.Authorities(bound)), relay: s.relay, pages: pages, log: s.log,
+		jobs: s.jobDoor(cfg.Authorities(bound), addresses), git: door, boxes: cfg.PRs.Enabled, here: ours(cfg.Authorities(bound)), relay: s.relay, pages: pages, log: s.log,
 		operator: operatorRoutes(pages.Static, pages.Robots, pages.Status, s.health, pages.NotFound),
 	}
 	s.http = &http.Server{

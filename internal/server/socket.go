@@ -18,6 +18,7 @@ import (
 	"github.com/gitroost/gitroost/internal/client"
 	"github.com/gitroost/gitroost/internal/config"
 	"github.com/gitroost/gitroost/internal/fault"
+	"github.com/gitroost/gitroost/internal/jobweb"
 	"github.com/gitroost/gitroost/internal/manage"
 	"github.com/gitroost/gitroost/internal/steward"
 )
@@ -83,9 +84,35 @@ func (s *Server) openLocal() {
 	}
 	s.localPath = path
 	s.localSrv = &http.Server{
-		Handler: recovered(s.log, s.manage.Local()), ReadHeaderTimeout: s.cfg.Limits.HeaderTimeout, IdleTimeout: s.cfg.Limits.Keepalive,
+		Handler: recovered(s.log, s.localDoors()), ReadHeaderTimeout: s.cfg.Limits.HeaderTimeout, IdleTimeout: s.cfg.Limits.Keepalive,
 		MaxHeaderBytes: int(s.cfg.Limits.Header), ErrorLog: slog.NewLogLogger(s.log.With("room", "http").Handler(), slog.LevelDebug),
 	}
+}
+
+// localDoors are what the command line reaches.
+func (s *Server) localDoors() http.Handler {
+	calls, jobs := s.manage.Local(), s.jobsDoor.Local()
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if jobweb.Match(r.URL.EscapedPath()) {
+			jobs.ServeHTTP(w, r)
+			return
+		}
+		calls.ServeHTTP(w, r)
+	})
+}
+
+// JobsOf sends a request about jobs to the server that runs on cfg's data folder, as jobweb answers it, and returns the
+// answer. Jobs are run by a server alone: if there is none that is a fault.NotFound.
+func JobsOf(ctx context.Context, cfg config.Config, method, path string, body []byte) (*http.Response, error) {
+	socket, err := socketPath(cfg.Data)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := client.Send(ctx, socket, method, path, body)
+	if fault.Is(err, fault.NotFound) {
+		return nil, fault.Errorf(fault.NotFound, "server: jobs", "no server runs on %s, and jobs are run by a server: start it, or name its folder with --data", cfg.Data)
+	}
+	return resp, err
 }
 
 // Manage carries out one call of the command line: by the server that runs on cfg's data folder, or

@@ -98,6 +98,11 @@ func (h *Jobs) enqueue(ctx context.Context, list []jobs.Job) ([]jobs.Job, error)
 // what its definition says now; without its definition only what tells others is done again, as it was.
 // One that has not ended is a fault.Stale, one that is not here a fault.NotFound.
 func (h *Jobs) Retry(ctx context.Context, id jobs.ID, actor grasp.PubKey) (jobs.Job, error) {
+	return h.again(ctx, id, h.ids.Next(), actor)
+}
+
+// again is Retry with the id that the new job gets. If there is one with that id it is returned as it is.
+func (h *Jobs) again(ctx context.Context, id, as jobs.ID, actor grasp.PubKey) (jobs.Job, error) {
 	const op = "jobs: retry"
 	old, err := h.queue.Job(ctx, id)
 	if err != nil {
@@ -107,7 +112,7 @@ func (h *Jobs) Retry(ctx context.Context, id jobs.ID, actor grasp.PubKey) (jobs.
 		return jobs.Job{}, fault.Errorf(fault.Stale, op, "job %s is %s; only what has ended can be run again", old.Name, old.State)
 	}
 	j := old
-	j.ID, j.Run = h.ids.Next(), h.ids.Next()
+	j.ID, j.Run = as, h.ids.Next()
 	j.Trigger, j.Actor, j.Needs, j.Force, j.Created, j.Due = jobs.OnManual, actor, nil, true, h.clock.Now(), old.Due
 	d, hash, ok := h.book.Load().Definition(old.Name)
 	switch {
@@ -125,6 +130,7 @@ func (h *Jobs) Retry(ctx context.Context, id jobs.ID, actor grasp.PubKey) (jobs.
 		if j = list[0]; class == jobs.Untrusted {
 			j.Class = class // what it works on is no better for being looked at again
 		}
+		j.ID = as
 	case !ok && old.Pool == jobs.TellPool:
 	default:
 		return jobs.Job{}, fault.Errorf(fault.Invalid, op, "no job is called %s any more, or it is not for %s", old.Name, jobs.RepoName(old.Repo))
