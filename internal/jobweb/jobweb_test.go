@@ -63,10 +63,9 @@ func (gate) Maintains(_ context.Context, a grasp.Addr, k grasp.PubKey) (bool, er
 	return a == repo && k == pub(alice), nil
 }
 
-type source struct{}
+// source is a web.Source that is not asked.
+type source struct{ web.Source }
 
-func (source) Repos(context.Context, int) ([]web.Card, error)     { return nil, nil }
-func (source) Repo(context.Context, grasp.Addr) (web.Page, error) { return web.Page{}, nil }
 
 func open(t *testing.T, cfg jobweb.Config) *house {
 	t.Helper()
