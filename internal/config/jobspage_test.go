@@ -92,9 +92,9 @@ which a changed path has to fit; `+"`skip_ci`"+`, heed `+"`-o skip-jobs`, `-o sk
 	p(`
 ## Secrets
 
-`+"`secrets`"+` says where a secret is and who may have it: `+"`file`"+` (readable by its owner alone, who is the user of the server or
-root), `+"`env`"+` (a variable of the server) or `+"`credential`"+` (of systemd). A job is given only what it names, and only for the
-`+"`repos`"+` and `+"`refs`"+` (none: branches and tags) that the secret is bound to; what has no `+"`repos`"+` is for targets alone. What a
+` + "`secrets`" + ` says where a secret is and who may have it: ` + "`file`" + ` (readable by its owner alone, who is the user of the server or
+root), ` + "`env`" + ` (a variable of the server) or ` + "`credential`" + ` (of systemd). A job is given only what it names, and only for the
+` + "`repos`" + ` and ` + "`refs`" + ` (none: branches and tags) that the secret is bound to; what has no ` + "`repos`" + ` is for targets alone. What a
 pull request started is never given any. Secrets are masked in logs.
 
 ## Targets

@@ -176,7 +176,10 @@ func (a *applier) addJob(r *jobRow, moved map[movedRef]int64) error {
 			return err
 		}
 	}
-	return a.attend(r.pool, r.owner)
+	if state.Ended() {
+		return nil
+	}
+	return a.seat(r.pool, r.owner)
 }
 
 // firstState decides in which state a new job begins, and makes room for it in its group.
@@ -233,18 +236,14 @@ func (a *applier) overBounds(r *jobRow) (string, error) {
 	}
 	var owned, all int
 	if _, err := a.row(`SELECT (SELECT count(*) FROM jobs INDEXED BY jobs_waiting WHERE owner = ?1 AND state = 'waiting' AND (pool = ?2) = ?3)
-		+ (SELECT count(*) FROM jobs INDEXED BY jobs_pending WHERE owner = ?1 AND state = 'queued' AND (pool = ?2) = ?3)`,
-		[]any{r.owner[:], jobs.TellPool, tells}, &owned); err != nil {
+		+ (SELECT count(*) FROM jobs INDEXED BY jobs_pending WHERE owner = ?1 AND state = 'queued' AND (pool = ?2) = ?3),
+		(SELECT pending FROM job_counts)`, []any{r.owner[:], jobs.TellPool, tells}, &owned, &all); err != nil {
 		return "", err
 	}
-	if owned >= most {
+	switch {
+	case owned >= most:
 		return "the owner has too many jobs waiting", nil
-	}
-	if _, err := a.row(`SELECT (SELECT count(*) FROM jobs INDEXED BY jobs_waiting WHERE state = 'waiting')
-		+ (SELECT count(*) FROM jobs INDEXED BY jobs_pending WHERE state = 'queued')`, nil, &all); err != nil {
-		return "", err
-	}
-	if all >= bounds.Total {
+	case all >= bounds.Total:
 		return "too many jobs wait", nil
 	}
 	if bounds.Budget == (jobs.Usage{}) || tells {
@@ -386,11 +385,20 @@ func (a *applier) attend(pool string, owner id32) error {
 	if !busy {
 		return a.exec(a.ctx, `DELETE FROM job_turns WHERE pool = ?1 AND owner = ?2`, pool, owner[:])
 	}
-	return a.exec(a.ctx, `INSERT OR IGNORE INTO job_turns (pool, owner, turn) SELECT ?1, ?2, `+nextTurn, pool, owner[:])
+	return a.seat(pool, owner)
 }
 
-// nextTurn is greater than every turn that there was.
-const nextTurn = `1 + max(ifnull((SELECT max(claim) FROM jobs), 0), ifnull((SELECT max(turn) FROM job_turns WHERE pool = ?1), 0))`
+// seat gives an owner a place in the round, behind all who have one or had a turn. No two have the same:
+// whoever claims looks at the jobs of one owner, not of all.
+func (a *applier) seat(pool string, owner id32) error {
+	var turn int64
+	fresh, err := a.row(`INSERT INTO job_turns (pool, owner, turn) SELECT ?1, ?2, turn + 1 FROM job_counts WHERE true
+		ON CONFLICT DO NOTHING RETURNING turn`, []any{pool, owner[:]}, &turn)
+	if err != nil || !fresh {
+		return err
+	}
+	return a.exec(a.ctx, `UPDATE job_counts SET turn = ?1`, turn)
+}
 
 // jobColumns are what scanJob expects, in this order.
 const jobColumns = `id, run, owner, identifier, box, name, kind, class, pool, happening, ref, old, new, push, cause, actor, due, depth,

@@ -13,11 +13,21 @@ import (
 
 // BenchmarkJobs queues, claims and finishes jobs, each step synced to disk before it is answered.
 func BenchmarkJobs(b *testing.B) {
-	for _, goroutines := range []int{1, 16} {
-		b.Run(fmt.Sprintf("goroutines=%d", goroutines), func(b *testing.B) {
-			q := openQueue(b, jobs.Bounds{PerOwner: 1000})
+	for _, c := range []struct{ goroutines, backlog int }{{1, 0}, {16, 0}, {16, 8000}} {
+		goroutines := c.goroutines
+		b.Run(fmt.Sprintf("goroutines=%d/backlog=%d", goroutines, c.backlog), func(b *testing.B) {
+			q := openQueue(b, jobs.Bounds{PerOwner: 1000, Total: 20_000})
 			ids := jobs.NewIDs(time.Now, zeros{})
 			ctx := context.Background()
+			for i := range c.backlog / 100 {
+				var list []jobs.Job
+				for n := range 100 {
+					list = append(list, jobstest.Make(ids.Next(), jobstest.Repo(50+(100*i+n)%150, "r"), "x", time.Now()))
+				}
+				if err := q.Enqueue(ctx, list); err != nil {
+					b.Fatal(err)
+				}
+			}
 			work := make(chan int)
 			var wg sync.WaitGroup
 			b.ResetTimer()

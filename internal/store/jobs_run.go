@@ -8,21 +8,32 @@ import (
 	"github.com/gitroost/gitroost/internal/jobs"
 )
 
-// sqlClaim goes through the owners with something to do, who has waited longest first, and takes the
-// first that may have one of its jobs run; ?1 is the pool, ?2 the time, ?3 and ?4 how many of one
-// owner and of one repository may run.
-const sqlClaim = `SELECT j.id FROM job_turns o CROSS JOIN jobs j INDEXED BY jobs_queued
-	ON j.pool = o.pool AND j.owner = o.owner AND j.state = 'queued' AND j.run_after <= ?2
-	WHERE o.pool = ?1
-	AND (SELECT count(*) FROM jobs r INDEXED BY jobs_running WHERE r.pool = o.pool AND r.owner = o.owner AND r.state = 'running') < ?3
+// eligible is what a job of the owner o has to be to run: ?1 is the pool, ?2 the time, ?4 how many of one
+// repository may run.
+const eligible = `FROM jobs j INDEXED BY jobs_queued ` + eligibleOf
+
+const eligibleOf = `WHERE j.pool = o.pool AND j.owner = o.owner AND j.state = 'queued' AND j.run_after <= ?2
 	AND (SELECT count(*) FROM jobs r INDEXED BY jobs_running WHERE r.pool = o.pool AND r.owner = o.owner
 		AND r.identifier = j.identifier AND r.box = j.box AND r.state = 'running') < ?4
 	AND (j.policy = 'all' OR NOT EXISTS (SELECT 1 FROM jobs r INDEXED BY jobs_alone
 		WHERE r.grp = j.grp AND r.state = 'running' AND r.policy <> 'all'))
 	AND (j.policy <> 'queue' OR NOT EXISTS (SELECT 1 FROM jobs r INDEXED BY jobs_in_turn
-		WHERE r.grp = j.grp AND r.id < j.id AND r.state = 'queued' AND r.policy = 'queue'))
-	ORDER BY o.turn, (SELECT max(claim) FROM jobs r INDEXED BY jobs_turn
-		WHERE r.owner = j.owner AND r.identifier = j.identifier AND r.box = j.box), j.id LIMIT 1`
+		WHERE r.grp = j.grp AND r.id < j.id AND r.state = 'queued' AND r.policy = 'queue'))`
+
+const (
+	// sqlTurn goes through the owners with something to do, who has waited longest first, and takes the
+	// first that may have one of its jobs run; ?3 is how many of one owner may run. No other's jobs are
+	// looked at.
+	sqlTurn = `SELECT o.owner FROM job_turns o INDEXED BY job_turns_turn WHERE o.pool = ?1
+	AND (SELECT count(*) FROM jobs r INDEXED BY jobs_running WHERE r.pool = o.pool AND r.owner = o.owner AND r.state = 'running') < ?3
+	AND EXISTS (SELECT 1 ` + eligible + `) ORDER BY o.turn LIMIT 1`
+
+	// sqlClaim takes of that owner, ?5, the repository that has waited longest, and of it the oldest job.
+	sqlClaim = `WITH o (pool, owner) AS (VALUES (?1, ?5)), c AS MATERIALIZED (
+		SELECT j.id, j.owner, j.identifier, j.box FROM o CROSS JOIN jobs j INDEXED BY jobs_queued ` + eligibleOf + `)
+	SELECT id FROM c ORDER BY (SELECT max(claim) FROM jobs r INDEXED BY jobs_turn
+		WHERE r.owner = c.owner AND r.identifier = c.identifier AND r.box = c.box AND r.claim > 0), id LIMIT 1`
+)
 
 // Claim is part of jobs.Queue.
 func (q Jobs) Claim(ctx context.Context, c jobs.Claim) (job jobs.Job, ok bool, err error) {
@@ -31,13 +42,18 @@ func (q Jobs) Claim(ctx context.Context, c jobs.Claim) (job jobs.Job, ok bool, e
 	}
 	err = q.s.book(ctx, "store: claim", func(a *applier) error {
 		job, ok = jobs.Job{}, false
-		var id string
-		found, err := a.row(sqlClaim, []any{c.Pool, clampNanos(c.Now), max(c.PerOwner, 1), max(c.PerRepo, 1)}, &id)
+		args := []any{c.Pool, clampNanos(c.Now), max(c.PerOwner, 1), max(c.PerRepo, 1)}
+		var next id32
+		found, err := a.row(sqlTurn, args, &next)
 		if err != nil || !found {
 			return err
 		}
+		var id string
+		if found, err = a.row(sqlClaim, append(args, next[:]), &id); err != nil || !found {
+			return err
+		}
 		var turn int64
-		if _, err := a.row(`SELECT `+nextTurn, []any{c.Pool}, &turn); err != nil {
+		if _, err := a.row(`UPDATE job_counts SET turn = turn + 1 RETURNING turn`, nil, &turn); err != nil {
 			return err
 		}
 		err = a.rows(a.ctx, `UPDATE jobs SET state = 'running', reason = '', attempt = attempt + 1, claim = ?2, held_by = ?3, held_until = ?4,
