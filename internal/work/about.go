@@ -140,6 +140,7 @@ var templateFuncs = template.FuncMap{
 		return s
 	},
 	"tail": tail,
+	"cut":  func(n int, s string) string { return Cut(s, n) },
 }
 
 func tail(s string, n int) string {

@@ -1,7 +1,8 @@
 package work
 
 // Webhook says where a signed message goes, and how (S0-11, S3-45…S3-50). To names a target, whose
-// settings hold where these say nothing; or URL or URLFrom say where it goes.
+// settings hold where these say nothing; or URL or URLFrom say where it goes. In an address {id}
+// stands for the id of the delivery.
 type Webhook struct {
 	To      string    `yaml:"to,omitempty" json:"to,omitempty"`
 	URL     string    `yaml:"url,omitempty" json:"url,omitempty"`

@@ -219,7 +219,8 @@ func (d *Delivery) check(kind string, named bool) error {
 
 // ParseTemplate reads a template of the configuration called name; what it lacks is a
 // fault.Invalid. In it are a Telling, and the functions json (a value as JSON), duration (as in
-// "1m 23s"), short (the beginning of an object id or npub) and tail (the last lines of a text).
+// "1m 23s"), short (the beginning of an object id or npub) tail (the last lines of a text) and
+// cut (the beginning of a text, so many bytes).
 func ParseTemplate(name, text string) (*template.Template, error) {
 	t, err := template.New(name).Option("missingkey=error").Funcs(templateFuncs).Parse(text)
 	if err != nil {

@@ -12,6 +12,7 @@ import (
 	"crypto/ed25519"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/gitroost/gitroost/internal/fault"
@@ -96,7 +97,8 @@ func (d *Doer) Deliver(ctx context.Context, t *work.Task, to string, what work.T
 type place struct {
 	work.Delivery
 	url     *url.URL
-	hidden  bool // the address is a secret
+	key     string // the address as it was said
+	hidden  bool   // the address is a secret
 	name    string
 	secrets []Secret
 	token   string
@@ -140,6 +142,9 @@ func (d *Doer) place(ctx context.Context, t *work.Task, to, address string, from
 		}
 		address, p.hidden = string(bytes.TrimSpace(b)), true
 	}
+	p.key = address
+	// Some want a name of its own for each message, the same each time it is tried.
+	address = strings.ReplaceAll(address, "{id}", string(t.Job.ID))
 	if p.url, err = url.Parse(address); err != nil || p.url.Host == "" || p.url.User != nil {
 		return p, fault.E(fault.Invalid, op, "the address is none: https://host/path")
 	}
@@ -212,7 +217,7 @@ func (d *Doer) subject(ctx context.Context, t *work.Task, about *work.About) *su
 // answer that arrived.
 func (d *Doer) send(ctx context.Context, t *work.Task, p place, kind event, body []byte, contentType string, look func(answer.Answer) error) jobs.Result {
 	where := p.url.String()
-	if off, is := d.cfg.Off.Is(where); is {
+	if off, is := d.cfg.Off.Is(p.key); is {
 		return jobs.Result{State: jobs.Failed, Final: true, Exit: http.StatusGone,
 			Reason: "it is switched off since " + off.Since.UTC().Format(time.DateTime) + ", for the receiver answered 410 Gone: gitroost webhooks enable " + off.Name}
 	}
@@ -245,7 +250,7 @@ func (d *Doer) send(ctx context.Context, t *work.Task, p place, kind event, body
 	a := answer.To(d.cfg.Client, req, d.cfg.Now)
 	t.Printf("%s %s %s, %d bytes: %s", method, p, kind.name, len(body), a)
 	if a.Status == http.StatusGone { // Standard Webhooks: it wants no more of them
-		if err := d.cfg.Off.TurnOff(where, p.name, d.cfg.Now()); err != nil {
+		if err := d.cfg.Off.TurnOff(p.key, p.name, d.cfg.Now()); err != nil {
 			t.Printf("that it is gone cannot be noted: %v", err)
 		}
 		return jobs.Result{State: jobs.Failed, Final: true, Exit: a.Status, Reason: "the receiver answered 410 Gone: no more is sent there until gitroost webhooks enable " + p.name}
