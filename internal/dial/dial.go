@@ -89,7 +89,8 @@ type Config struct {
 	// Default 8 and 120.
 	AuthorConcurrent, AuthorPerMinute int
 
-	// Concurrent bounds, for each of the ways out, what is under way in all. Default 16.
+	// Concurrent bounds, for each of the ways out, what is under way in all; of proxies four times as
+	// many may be open, because they are for long tasks. Default 16.
 	Concurrent int
 }
 
@@ -151,7 +152,7 @@ func New(cfg Config) *Dialer {
 		cfg: cfg, own: map[string]bool{},
 		budgets: newBudgets(cfg),
 		sockets: make(chan struct{}, cfg.Concurrent),
-		tasks:   make(chan struct{}, cfg.Concurrent),
+		tasks:   make(chan struct{}, 4*cfg.Concurrent),
 	}
 	for _, a := range cfg.Own {
 		host, port, err := net.SplitHostPort(a)

@@ -217,7 +217,7 @@ func (p *Proxy) serve(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if p.requests.Load() > reserved {
-		if err := p.d.budgets.more(p.book, p.to.host); err != nil {
+		if err := p.more(r.Context()); err != nil {
 			p.end(err)
 			http.Error(w, "the budget of the host is used up", http.StatusTooManyRequests)
 			return
@@ -230,6 +230,27 @@ func (p *Proxy) serve(w http.ResponseWriter, r *http.Request) {
 		p.forward(w, r)
 	default:
 		http.Error(w, "this proxy leads to one host only", http.StatusForbidden)
+	}
+}
+
+// patience is how long a request waits for the budget of its host: less than a child waits.
+const patience = 20 * time.Second
+
+// more takes another request out of the host's budget. It waits a while for one: what came so far
+// would be lost.
+func (p *Proxy) more(ctx context.Context) error {
+	t := time.NewTicker(time.Second)
+	defer t.Stop()
+	for waited := time.Duration(0); ; waited += time.Second {
+		err := p.d.budgets.more(p.book, p.to.host)
+		if err == nil || waited >= patience {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-t.C:
+		}
 	}
 }
 

@@ -76,13 +76,31 @@ func (h *Hunter) lack(ctx context.Context, q *quarry, l steward.Lack, res *resul
 			h.log.Warn("cannot let events wait longer", "repo", q.ID, "err", err)
 		}
 	}
+	size := h.cfg.MaxBytes
+	if !l.States {
+		size = h.cfg.MaxPullBytes
+	}
+	room, bounded, err := h.desk.Room(ctx, l.Repo, !l.States)
+	switch {
+	case err != nil:
+		res.trouble = message(err)
+		return true
+	case bounded && room <= 0:
+		res.trouble = "there is no room left for this repository"
+		return true
+	case bounded:
+		size = min(size, room)
+	}
 	defer h.desk.Hold(l.Waiting)()
 	missing := slices.Clone(l.Objects)
 	for _, r := range remotes {
 		if len(missing) == 0 || ctx.Err() != nil {
 			break
 		}
-		got, err := h.from(ctx, q, l, r, missing)
+		if h.isLater(q, r.url) {
+			continue
+		}
+		got, err := h.from(ctx, q, l, r, missing, size)
 		if err != nil {
 			if ctx.Err() != nil {
 				break
@@ -92,6 +110,9 @@ func (h *Hunter) lack(ctx context.Context, q *quarry, l steward.Lack, res *resul
 				res.full, res.after = r.url.Host(), after
 			} else {
 				res.called = true
+			}
+			if hopeless(err) {
+				h.putOff(q, r.url)
 			}
 			h.log.Debug("git data could not be fetched", "repo", l.Repo.String(), "peer", r.url.Host(), "err", err)
 			continue
@@ -104,12 +125,8 @@ func (h *Hunter) lack(ctx context.Context, q *quarry, l steward.Lack, res *resul
 }
 
 // from fetches from one remote what it has of missing, and has the desk adopt it.
-func (h *Hunter) from(ctx context.Context, q *quarry, l steward.Lack, r remote, missing []grasp.OID) (got []grasp.OID, err error) {
+func (h *Hunter) from(ctx context.Context, q *quarry, l steward.Lack, r remote, missing []grasp.OID, size int64) (got []grasp.OID, err error) {
 	began := h.cfg.Now()
-	size := h.cfg.MaxBytes
-	if !l.States {
-		size = h.cfg.MaxPullBytes
-	}
 	proxy, err := h.way.Proxy(ctx, r.url, dial.Task{Name: "fetch " + l.Repo.String(), Author: string(r.by), Bytes: size, Wall: h.cfg.Time})
 	if err != nil {
 		return nil, err
@@ -167,6 +184,28 @@ func (h *Hunter) remember(q *quarry, at, tips string) {
 		q.tried = map[string]string{}
 	}
 	q.tried[at] = tips
+}
+
+// hopeless reports whether the same call will fail the same way for some time: it is forbidden, sent
+// more than is taken, or what must not come in. Each may have cost others much.
+func hopeless(err error) bool {
+	return dial.IsForbidden(err) || fault.Is(err, fault.TooLarge) || fault.Is(err, fault.Refused)
+}
+
+// putOff has a remote called again only within the hour.
+func (h *Hunter) putOff(q *quarry, u dial.RemoteURL) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if q.later == nil || len(q.later) > 2*steward.MaxPlaces {
+		q.later = map[string]time.Time{}
+	}
+	q.later[u.String()] = h.cfg.Now().Add(hourly)
+}
+
+func (h *Hunter) isLater(q *quarry, u dial.RemoteURL) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.cfg.Now().Before(q.later[u.String()])
 }
 
 // maxProgress is how much of a line of git's is shown, in bytes.

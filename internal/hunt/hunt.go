@@ -35,6 +35,9 @@ type Desk interface {
 	Await(ctx context.Context, id string, events []grasp.EventID, until time.Time) error
 	Hold(events []grasp.EventID) (release func())
 
+	// Room returns how many bytes may still come into repo; bounded is false if nothing bounds it.
+	Room(ctx context.Context, repo grasp.Addr, pulls bool) (left int64, bounded bool, err error)
+
 	// Adopt makes objects part of repo and settles.
 	Adopt(ctx context.Context, repo grasp.Addr, q steward.Quarantine, pulls bool) error
 }
@@ -82,7 +85,9 @@ type Config struct {
 	// from the first try on, and only if there is anywhere to look. 0 does not lengthen anything.
 	Wait time.Duration
 
-	// Workers is how many identifiers are hunted for at the same time. Default 8.
+	// Workers is how many identifiers are hunted for at the same time. Those that have taken more
+	// than a minute do not count, as long as there are at most three times as many: whoever is slow
+	// keeps nobody waiting. Default 8.
 	Workers int
 
 	// MaxBytes, MaxPullBytes and MaxObjects bound one fetch; the second where only pull requests want
@@ -104,7 +109,8 @@ const (
 type quarry struct {
 	Record
 	busy  bool
-	again bool // something happened while it was busy
+	taken time.Time // since when it is busy
+	again bool      // something happened while it was busy
 
 	lacking int
 	trouble string
@@ -113,8 +119,9 @@ type quarry struct {
 	read    func() int64
 	line    string
 
-	full  string            // the host whose budget was used up, or ""
-	tried map[string]string // by remote: the refs that it showed, to no avail
+	full  string               // the host whose budget was used up, or ""
+	tried map[string]string    // by remote: the refs that it showed, to no avail
+	later map[string]time.Time // by remote: it is not called before
 }
 
 // A Hunter looks for what is missing. It is safe for concurrent use. Run does the work.
@@ -273,20 +280,21 @@ func (h *Hunter) due() []*quarry {
 	now := h.cfg.Now()
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	room := h.cfg.Workers - h.running
-	if room <= 0 {
-		return nil
-	}
+	room := h.cfg.Workers
 	var out []*quarry
 	for _, q := range h.all {
-		if !q.busy && !q.Next.After(now) {
+		switch {
+		case q.busy && now.Sub(q.taken) < time.Minute:
+			room--
+		case !q.busy && !q.Next.After(now):
 			out = append(out, q)
 		}
 	}
+	room = max(0, min(room, 4*h.cfg.Workers-h.running))
 	slices.SortFunc(out, func(a, b *quarry) int { return cmp.Or(a.Next.Compare(b.Next), strings.Compare(a.ID, b.ID)) })
 	out = out[:min(len(out), room)]
 	for _, q := range out {
-		q.busy = true
+		q.busy, q.taken = true, now
 	}
 	h.running += len(out)
 	return out

@@ -235,6 +235,26 @@ type Fetched struct {
 	Tips       string      // names the refs that the remote showed, if it was asked
 }
 
+// Room returns how many bytes of fetched objects the quota of repo's owner leaves room for, so that
+// nothing is fetched that Adopt would refuse; bounded is false if nothing bounds them. pulls is as for
+// Adopt.
+func (s *Steward) Room(ctx context.Context, repo grasp.Addr, pulls bool) (left int64, bounded bool, err error) {
+	more := grasp.Usage{Bytes: grasp.Unknown, RepoBytes: grasp.Unknown}
+	if pulls {
+		more = grasp.Usage{PullBytes: grasp.Unknown}
+	}
+	q := s.quota(repo)
+	if more = bounds(q, more); more == (grasp.Usage{}) {
+		return 0, false, nil
+	}
+	u, err := s.used(ctx, repo, more)
+	if err != nil {
+		return 0, false, err
+	}
+	left, bounded = q.Left(u, more)
+	return left, bounded, nil
+}
+
 // Adopt makes objects from elsewhere part of repo and settles its identifier. q was checked by whoever
 // made it. pulls says that only pull requests wanted them: then they count like a push of PR refs. The
 // errors are those of a push: fault.Refused by a quota, fault.Gone without a home here.
