@@ -18,13 +18,16 @@ type act struct {
 	push  []grasp.RefChange
 	to    grasp.Addr // with push
 	sweep bool
-	deny  string // a rule of the operator, as the tests of moderation write it, or
-	lift  string // the end of one
+	fetch []grasp.RefChange // what is brought to to from elsewhere, as if these refs were pushed
+	deny  string            // a rule of the operator, as the tests of moderation write it, or
+	lift  string            // the end of one
 }
 
 func say(ev *nostr.Event) act { return act{event: ev} }
 
 func pushTo(repo grasp.Addr, updates ...grasp.RefChange) act { return act{push: updates, to: repo} }
+
+func fetchTo(repo grasp.Addr, updates ...grasp.RefChange) act { return act{fetch: updates, to: repo} }
 
 var clockTicks = act{sweep: true}
 
@@ -40,6 +43,8 @@ func (w *world) do(a act) error {
 		return err
 	case a.sweep:
 		return w.s.Sweep(context.Background(), w.clock.Now())
+	case a.fetch != nil:
+		return w.adopt(a.to, a.fetch...)
 	case a.deny != "":
 		_, err := w.deny(a.deny)
 		return err
@@ -89,6 +94,15 @@ func stories() []story {
 	return []story{
 		{"announcement, state and push", func(*world) {}, []act{
 			say(ann), say(state), pushTo(demo, to("main", c2)),
+		}},
+		{"state, and its data from elsewhere", live, []act{
+			say(state), fetchTo(demo, to("main", c2)),
+		}},
+		{"announcement and state, and parts of the data from elsewhere", func(w *world) { w.keeps(ann, bobs, two) }, []act{
+			fetchTo(demo, to("main", c2)), fetchTo(demo, to("dev", x2)),
+		}},
+		{"pull request, and its data from elsewhere", live, []act{
+			say(pr), fetchTo(demo, to(prRef, p1)),
 		}},
 		{"state after data", live, []act{
 			say(st.State(alice, "demo", 5, "dev", string(c1.ID), "HEAD", "ref: refs/heads/dev")),
