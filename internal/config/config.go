@@ -94,6 +94,7 @@ type Cache struct {
 // Outward says where this server may go by itself, and how much of it.
 type Outward struct {
 	Allow          []netip.Prefix // reached although they are not the world
+	Deny           []string       // hosts that are never contacted
 	HTTP           bool           // http:// and ws:// too
 	CA             string         // PEM file; "": the system's authorities
 	HostConcurrent int            // requests to one host

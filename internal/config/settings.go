@@ -97,6 +97,8 @@ func (c *Config) settings() []Setting {
 
 		prefixes(&c.Outward.Allow, "outward.allow",
 			"Address ranges that may be contacted although they are not the world: private networks, loopback, link-local and the like, in which URLs of strangers must not reach anything. Name only what serves git, relays or webhooks to you."),
+		texts(&c.Outward.Deny, "outward.deny", authority,
+			"Hosts that are never contacted, with all names below them: for those who ask not to be called."),
 		boolean(&c.Outward.HTTP, "outward.http", "false",
 			"Contact http:// and ws:// addresses too. Whoever is on the way can read and change what they say; signatures and object ids still hold."),
 		text(&c.Outward.CA, "outward.ca", "", anything,

@@ -42,6 +42,10 @@ type Config struct {
 	// stay forbidden. What is 0 bits long allows a whole family.
 	Allow []netip.Prefix
 
+	// Deny are hosts that are never contacted, for those who asked for it. A name means those below it
+	// too.
+	Deny []string
+
 	// Own are the host[:port] by which this server is known, and OwnAddrs the addresses it
 	// listens on: we are never our own peer (G02-03).
 	Own      []string
@@ -136,6 +140,7 @@ func (c *Config) defaults() {
 type Dialer struct {
 	cfg     Config
 	own     map[string]bool // "host:port"
+	deny    map[string]bool // clean hosts
 	budgets *budgets
 	http    *http.Client
 	sockets chan struct{} // handshakes under way
@@ -149,7 +154,7 @@ func New(cfg Config) *Dialer {
 	}
 	cfg.defaults()
 	d := &Dialer{
-		cfg: cfg, own: map[string]bool{},
+		cfg: cfg, own: map[string]bool{}, deny: map[string]bool{},
 		budgets: newBudgets(cfg),
 		sockets: make(chan struct{}, cfg.Concurrent),
 		tasks:   make(chan struct{}, 4*cfg.Concurrent),
@@ -169,6 +174,11 @@ func New(cfg Config) *Dialer {
 		// Known without a port: by the ports of http and https.
 		d.own[net.JoinHostPort(host, "443")] = true
 		d.own[net.JoinHostPort(host, "80")] = true
+	}
+	for _, h := range cfg.Deny {
+		if host, err := cleanHost(h); err == nil {
+			d.deny[host] = true
+		}
 	}
 	d.http = d.newHTTP()
 	return d
@@ -214,6 +224,9 @@ func (d *Dialer) resolve(ctx context.Context, host string, port uint16) (target,
 	if !portAllowed(port) {
 		return target{}, forbidden(op, "port %d of %s: only 80, 443 and ports from 1024 on are contacted", port, host)
 	}
+	if d.denied(host) {
+		return target{}, forbidden(op, "%s is not contacted: outward.deny", host)
+	}
 	t := target{host: host, port: port}
 	if d.own[t.authority()] {
 		return t, forbidden(op, "%s is this server itself", t.authority())
@@ -240,6 +253,9 @@ func (d *Dialer) resolve(ctx context.Context, host string, port uint16) (target,
 	}
 	for i, a := range t.addrs {
 		a = a.Unmap()
+		if d.deny[a.String()] {
+			return t, forbidden(op, "%s: %s is not contacted: outward.deny", host, a)
+		}
 		if a.Zone() != "" {
 			return t, forbidden(op, "%s: an address with a zone", host)
 		}
@@ -249,6 +265,21 @@ func (d *Dialer) resolve(ctx context.Context, host string, port uint16) (target,
 		}
 	}
 	return t, nil
+}
+
+// denied reports whether the operator named host, or a name above it.
+func (d *Dialer) denied(host string) bool {
+	for h := host; len(d.deny) > 0; {
+		if d.deny[h] {
+			return true
+		}
+		_, rest, ok := strings.Cut(h, ".")
+		if !ok {
+			break
+		}
+		h = rest
+	}
+	return false
 }
 
 // check says why a must not be contacted at port, or nil.

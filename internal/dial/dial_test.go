@@ -205,6 +205,35 @@ func TestTranslated(t *testing.T) {
 	}
 }
 
+// Whoever asked not to be called is not called, by no name below theirs either, nor by their address.
+func TestDeny(t *testing.T) {
+	tr := newTrap(t, "127.0.0.1:0")
+	cfg := open()
+	cfg.Resolver = always("127.0.0.1")
+	for deny, hosts := range map[string][]string{
+		"Example.org":  {"example.org", "git.example.org", "GIT.EXAMPLE.ORG."},
+		"127.0.0.1":    {"127.0.0.1", "[::ffff:127.0.0.1]", "other.example"},
+		"git.example.": {"git.example"},
+	} {
+		cfg.Deny = []string{deny}
+		d := dial.New(cfg)
+		for _, host := range hosts {
+			if c, err := d.DialContext(context.Background(), "tcp", fmt.Sprintf("%s:%d", host, tr.port())); !dial.IsForbidden(err) {
+				t.Errorf("%s denied, %s: %v", deny, host, err)
+				if err == nil {
+					c.Close()
+				}
+			}
+		}
+	}
+	cfg.Deny = []string{"example.org"}
+	c, err := dial.New(cfg).DialContext(context.Background(), "tcp", fmt.Sprintf("notexample.org:%d", tr.port()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Close()
+}
+
 // Ports below 1024 belong to other protocols, and interfaces of this computer to this computer.
 func TestPortsAndInterfaces(t *testing.T) {
 	cfg := open()

@@ -51,6 +51,16 @@ func (s *Server) metrics(door *githttp.Handler) http.Handler {
 	counter("githttp_received_bytes_total", "Bytes of request bodies.", nil, st.BytesIn.Load)
 	counter("githttp_sent_bytes_total", "Bytes of answers.", nil, st.BytesOut.Load)
 	s.moderationMetrics(reg)
+	if h := s.hunter; h != nil {
+		gauge("hunt_waiting", "Identifiers whose git data is looked for on other servers.", func() int64 { return int64(h.Stats().Waiting) })
+		gauge("hunt_running", "Of these, those that are worked on.", func() int64 { return int64(h.Stats().Running) })
+		for outcome, v := range map[string]func() int64{
+			"found": func() int64 { return h.Stats().Found }, "failed": func() int64 { return h.Stats().Failed },
+		} {
+			counter("hunt_fetches_total", "Fetches of git data from other servers by outcome.", prometheus.Labels{"outcome": outcome}, v)
+		}
+		counter("hunt_received_bytes_total", "Bytes that other servers sent for this.", nil, func() int64 { return h.Stats().Bytes })
+	}
 	rel := s.relay
 	gauge("relay_connections", "Open WebSockets.", func() int64 { return rel.Stats().Connections })
 	gauge("relay_subscriptions", "Open subscriptions.", func() int64 { return rel.Stats().Subscriptions })

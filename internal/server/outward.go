@@ -18,7 +18,7 @@ func (s *Server) openWay() error {
 	o := s.cfg.Outward
 	bound := s.listener.Addr().String()
 	cfg := dial.Config{
-		Allow: o.Allow, Plain: o.HTTP, Now: s.now,
+		Allow: o.Allow, Deny: o.Deny, Plain: o.HTTP, Now: s.now,
 		Own: s.cfg.Authorities(bound), OwnAddrs: addrPorts(bound, s.AdminAddr()),
 		HostConcurrent: o.HostConcurrent, HostPerMinute: o.HostPerMinute, HostBytesPerSecond: o.HostRate,
 	}
