@@ -12,6 +12,7 @@
 //	path.go     which URLs are repositories                      fetch.go  upload-pack
 //	body.go     bodies: codings, limits, deadlines, draining     advert.go info/refs
 //	answer.go   answers: deadlines, flushing, plain texts        follow.go answers that many share
+//	jobs.go     what jobs of a push say, to who pushed
 //	slots.go    how many packs at a time, and whose turn it is   texts.go  every sentence a pusher may read
 //
 // It refuses to know events, SQL, where repositories lie and how git is run. CORS headers are put
@@ -78,6 +79,14 @@ type Git interface {
 	UploadPack(ctx context.Context, repo grasp.Addr, protocolVersion int, quick bool, request io.Reader, w io.Writer) error
 }
 
+// A Follower reads what jobs say, line by line. It is used by one goroutine.
+type Follower interface {
+	// Next waits until there is more. It is io.EOF at the end, a fault.Closing when the server stops, and what ctx
+	// says if that ends.
+	Next(ctx context.Context) (lines []string, err error)
+	Close()
+}
+
 // Config are the knobs of the door. Zero values mean the defaults.
 type Config struct {
 	// Version is announced in agent=gitroost/<version>. Default "dev".
@@ -135,6 +144,18 @@ type Config struct {
 	// for there is answered 404.
 	Boxes bool
 
+	// Follow returns what the jobs of a push say, for git push -o follow[=<name of a job>]; nil if there is nothing
+	// to follow. Default: there never is.
+	Follow func(ctx context.Context, repo grasp.Addr, push, name string) (Follower, error)
+
+	// MaxFollowers is how many pushers follow jobs at a time. FollowTime ends each of them. Default 100 and ten
+	// minutes.
+	MaxFollowers int
+	FollowTime   time.Duration
+
+	// At returns a channel that receives once, at t; stop gives it back. Default: by the system's timers.
+	At func(t time.Time) (c <-chan time.Time, stop func())
+
 	// NewPushID makes the id of a push: a few letters and digits. Default: 8 random hex digits.
 	NewPushID func() string
 }
@@ -162,6 +183,14 @@ func (c *Config) defaults() {
 	if c.Network == nil {
 		c.Network = func(*http.Request) string { return "" }
 	}
+	def(&c.MaxFollowers, 100)
+	def(&c.FollowTime, 10*time.Minute)
+	if c.At == nil {
+		c.At = func(t time.Time) (<-chan time.Time, func()) {
+			timer := time.NewTimer(t.Sub(c.Now()))
+			return timer.C, func() { timer.Stop() }
+		}
+	}
 	if c.NewPushID == nil {
 		c.NewPushID = func() string {
 			var b [4]byte
@@ -187,6 +216,7 @@ type Handler struct {
 	stats   Stats
 	fetches *slots
 	pushes  *slots
+	follows chan struct{} // a place for each who follows jobs
 }
 
 // New returns a Handler. cfg.Now must be set; log may be nil.
@@ -199,6 +229,7 @@ func New(cfg Config, desk Desk, git Git, log *slog.Logger) *Handler {
 		cfg: cfg, agent: gitwire.Agent(cfg.Version), desk: desk, git: git, log: log,
 		fetches: newSlots(cfg.MaxFetches, cfg.MaxWaiting, cfg.SlotWait),
 		pushes:  newSlots(cfg.MaxPushes, cfg.MaxWaiting, cfg.SlotWait),
+		follows: make(chan struct{}, cfg.MaxFollowers),
 	}
 }
 

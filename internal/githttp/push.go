@@ -132,6 +132,9 @@ func (p *pushing) decide(r *gitwire.Reader) {
 		// Delivered, and yet more was sent: that is the pusher's own matter.
 		p.w.Header().Set("Connection", "close")
 	}
+	if p.follow(notes) {
+		return
+	}
 	p.report(endedOK, notes)
 }
 
@@ -241,12 +244,17 @@ func (p *pushing) lost() {
 
 // report tells the pusher that everything is as it asked for (H-248).
 func (p *pushing) report(ended string, notes []string) {
+	p.send(p.success(notes))
+	p.log(ended, nil)
+}
+
+// success is the report of a push that did all that it was to do.
+func (p *pushing) success(notes []string) gitwire.Report {
 	rep := gitwire.Report{Say: p.last(notes)}
 	for _, u := range p.req.Updates {
 		rep.Refs = append(rep.Refs, gitwire.RefReport{Ref: string(u.Ref)})
 	}
-	p.send(rep)
-	p.log(ended, nil)
+	return rep
 }
 
 // send writes the report, after the status if nothing was said before it.

@@ -32,6 +32,13 @@ const (
 	retryAfter      = "5" // seconds
 )
 
+// What is said to somebody who follows a job by git push -o follow.
+const (
+	textCrowded  = "gitroost: too many follow jobs now; gitroost jobs log -f and the page of the job show what it says"
+	textLongJob  = "gitroost: it goes on; its page shows the rest"
+	textStopping = "gitroost: the server is stopping; its page shows the rest once the server is back"
+)
+
 // textUnknown is the answer to a request for a repository that does not live here. Git shows each
 // line behind "remote:".
 func textUnknown(repo grasp.Addr) string {

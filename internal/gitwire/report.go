@@ -67,6 +67,22 @@ func AppendReport(dst []byte, caps PushCaps, rep Report) []byte {
 	return dst
 }
 
+// AppendOpenReport is AppendReport without the flush at its end, so that lines can follow: AppendLine, AppendSilence, and
+// AppendFlush in the end. It is false, and dst what it was, for a pusher without side-band or report.
+func AppendOpenReport(dst []byte, caps PushCaps, rep Report) ([]byte, bool) {
+	if caps.Band() == 0 || !caps.Report() {
+		return dst, false
+	}
+	dst = AppendReport(dst, caps, rep)
+	return dst[:len(dst)-len(AppendFlush(nil))], true
+}
+
+// AppendLine appends one line for a person in band 2.
+func AppendLine(dst []byte, line string) []byte { return appendSay(dst, line) }
+
+// AppendSilence appends an empty packet in band 2, which is shown to nobody.
+func AppendSilence(dst []byte) []byte { return AppendPacket(dst, "\x02") }
+
 // appendStatus appends the report-status itself, in pkt-lines with a flush of its own.
 func appendStatus(dst []byte, rep Report) []byte {
 	if rep.Unpack == "" {

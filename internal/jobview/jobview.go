@@ -15,7 +15,6 @@ import (
 	"context"
 	"log/slog"
 	"sync"
-	"time"
 
 	"github.com/gitroost/gitroost/grasp"
 	"github.com/gitroost/gitroost/internal/fault"
@@ -172,19 +171,4 @@ func (b *Board) noLog(ctx context.Context, id jobs.ID) error {
 		return fault.E(fault.NotFound, op, "this job has not begun: there is no log yet. With ?follow=1 you wait for it")
 	}
 	return fault.E(fault.NotFound, op, "this job has no log of that attempt")
-}
-
-// Pushed returns the jobs that a push made, those that are needed first. They are among those made since then.
-func (b *Board) Pushed(ctx context.Context, repo grasp.Addr, push string, since time.Time) ([]jobs.Job, error) {
-	list, err := b.cfg.Queue.List(ctx, jobs.Filter{Repo: repo, Since: since, Limit: jobs.MaxList})
-	if err != nil {
-		return nil, fault.Wrap("jobview: push", err)
-	}
-	var out []jobs.Job
-	for i := len(list) - 1; i >= 0; i-- {
-		if list[i].Push == push {
-			out = append(out, list[i])
-		}
-	}
-	return out, nil
 }

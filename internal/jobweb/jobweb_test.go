@@ -66,7 +66,6 @@ func (gate) Maintains(_ context.Context, a grasp.Addr, k grasp.PubKey) (bool, er
 // source is a web.Source that is not asked.
 type source struct{ web.Source }
 
-
 func open(t *testing.T, cfg jobweb.Config) *house {
 	t.Helper()
 	h := &house{t: t, queue: jobstest.NewMemory(jobs.Bounds{PerOwner: 10_000}), clock: jobstest.NewClock()}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/gitroost/gitroost/grasp"
 	"github.com/gitroost/gitroost/internal/fault"
+	"github.com/gitroost/gitroost/internal/githttp"
 	"github.com/gitroost/gitroost/internal/jobs"
 	"github.com/gitroost/gitroost/internal/jobview"
 	"github.com/gitroost/gitroost/internal/jobweb"
@@ -66,4 +67,14 @@ func (g gate) Maintains(ctx context.Context, repo grasp.Addr, key grasp.PubKey) 
 		return false, err
 	}
 	return view.Maintainers(repo.Owner).Has(key), nil
+}
+
+// followPush returns what the jobs of a push say: git push -o follow.
+func (h *Jobs) followPush(ctx context.Context, repo grasp.Addr, push, name string) (githttp.Follower, error) {
+	// The push was reported a moment ago, but it may have taken long.
+	t, err := h.board.FollowPush(ctx, repo, push, name, h.clock.Now().Add(-h.cfg.Limits.PushTime))
+	if err != nil || t == nil {
+		return nil, err
+	}
+	return t, nil
 }

@@ -205,6 +205,7 @@ func (s *Server) build() error {
 		DrainBytes: lim.Drain, DrainIdle: lim.DrainIdle, Section: lim.Section, MaxBody: lim.MaxPush, MaxPullBody: lim.MaxPRPush,
 		MaxCommands: lim.PushCommands, MaxFetches: serving(cfg.Git.Serving), MaxPushes: cfg.Git.Receiving,
 		MaxWaiting: cfg.Git.Waiting, SlotWait: cfg.Git.Wait, Answers: s.answers, Network: addresses.prefix,
+		Follow: s.jobs.followPush, At: s.jobs.clock.At,
 	}, desk{s.steward, s.jobs}, s.vault, s.log.With("room", "githttp"))
 
 	pages := web.New(web.Config{
