@@ -42,6 +42,7 @@ type Config struct {
 	Cache     Cache
 	Outward   Outward
 	Sync      Sync
+	Sites     Sites
 	Log       Log
 	Purgatory Purgatory
 	Repos     Repos
@@ -102,6 +103,12 @@ type Outward struct {
 	HostRate       int64          // bytes per second of one host; 0: no bound
 	FetchSize      int64          // bytes of one fetch of git data
 	FetchTime      time.Duration
+}
+
+// Sites says whether the sites that jobs publish are shown by this server.
+type Sites struct {
+	Serve bool
+	Host  string // lower-case, "" is below /sites/ of this server
 }
 
 // Sync is how this server keeps up with others that host the same repositories (GRASP-02).

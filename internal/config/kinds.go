@@ -338,6 +338,18 @@ func pattern(s string) (string, error) {
 
 // authority accepts host[:port] with or without http:// or https://, and gives a name of another
 // script in its ASCII form, which is how it will arrive.
+// bareHost is a host without a scheme or a path, and with a port only if it is not a usual one.
+func bareHost(s string) (string, error) {
+	host := strings.ToLower(s)
+	if strings.Contains(host, "://") || strings.ContainsAny(host, "/ @?#") {
+		return "", fmt.Errorf("is %s, not a host such as pages.example.com", quoted(s))
+	}
+	if _, err := authority(host); err != nil {
+		return "", err
+	}
+	return strings.TrimSuffix(strings.TrimSuffix(host, ":443"), ":80"), nil
+}
+
 func authority(s string) (string, error) {
 	if s == "" {
 		return "", nil

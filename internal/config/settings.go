@@ -125,6 +125,11 @@ func (c *Config) settings() []Setting {
 		duration(&c.Sync.GitWait, "sync.git_wait", "90m", 0, day,
 			"How long an event may wait for git data that is looked for elsewhere; purgatory.ttl holds where there is nowhere to look. 0 lets purgatory.ttl hold in any case."),
 
+		boolean(&c.Sites.Serve, "sites.serve", "false",
+			"Show the sites that jobs of the kind site publish below `sites` in the data folder: at /sites/<npub>/<identifier>/, or at sites.host. Every page is told to run no scripts."),
+		text(&c.Sites.Host, "sites.host", "", optional(bareHost),
+			"The name of a host that shows nothing but sites, at /<npub>/<identifier>/, for example pages.example.com. It must lead to this server and have nothing in common with its own name: what strangers wrote is kept away from it."),
+
 		choice(&c.Log.Level, "log.level", "info", []string{"debug", "info", "warn", "error"},
 			"The least important line that is written. Info has one line for every change of state."),
 		choice(&c.Log.Format, "log.format", "auto", []string{"auto", "text", "json"},

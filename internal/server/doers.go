@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"net/http"
 	"path/filepath"
 
 	"github.com/gitroost/gitroost/grasp"
@@ -9,6 +10,7 @@ import (
 	"github.com/gitroost/gitroost/internal/gitdir"
 	"github.com/gitroost/gitroost/internal/render"
 	"github.com/gitroost/gitroost/internal/run"
+	"github.com/gitroost/gitroost/internal/sites"
 	"github.com/gitroost/gitroost/internal/web"
 	"github.com/gitroost/gitroost/internal/work"
 	"github.com/gitroost/gitroost/internal/work/checkout"
@@ -50,5 +52,28 @@ func (s *Server) doers() (map[string]work.Doer, error) {
 
 // describe returns what a site says of its repository beside what is in it.
 func (s *Server) describe(ctx context.Context, repo grasp.Addr) render.Site {
-	return render.Site{Name: repo.ID, Clone: []string{web.CloneURL(s.public, repo)}}
+	site := render.Site{Name: repo.ID, Clone: []string{web.CloneURL(s.public, repo)}}
+	page, err := source{s}.Repo(ctx, repo)
+	if err != nil {
+		return site // what is in the repository is shown all the same
+	}
+	if page.Name != "" {
+		site.Name = page.Name
+	}
+	site.Description = page.Description
+	return site
+}
+
+// sites returns the door to published sites, or nil if they are not served.
+func (s *Server) sites() http.Handler {
+	if !s.cfg.Sites.Serve {
+		return nil
+	}
+	return sites.New(sites.Config{
+		Dir: filepath.Join(s.cfg.Data, site.DefaultTo), Folder: gitdir.Folder, Log: s.log.With("room", "sites"),
+		Serves: func(ctx context.Context, repo grasp.Addr) (bool, error) {
+			hosting, err := s.steward.Find(ctx, repo)
+			return hosting == grasp.Live, err
+		},
+	})
 }

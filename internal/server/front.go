@@ -27,6 +27,8 @@ type front struct {
 	operator http.Handler // fixed paths
 	manage   http.Handler // calls of the operator (N-044)
 	jobs     http.Handler // what runs after a push
+	sites    http.Handler // of repositories; nil if they are not served here
+	siteHost string       // the only host under which they are, lower-case; "" is any, below /sites/
 	log      *slog.Logger
 
 	// keepOut answers visitors whom the operator blocks, and reports whether it did.
@@ -48,6 +50,9 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		// A proxy's request for somebody else (hardening §3). Only this form of a request names its
 		// host in a way that no proxy in front of us makes up.
 		http.Error(w, "this server does not speak for "+strconv.Quote(r.URL.Host), http.StatusMisdirectedRequest)
+		return
+	}
+	if f.sites != nil && f.site(w, r) {
 		return
 	}
 	path := r.URL.EscapedPath()
@@ -76,6 +81,24 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	f.operator.ServeHTTP(w, r)
+}
+
+// site answers what is asked of sites, and reports whether it was. Under a host of their own there is
+// nothing else (D6).
+func (f *front) site(w http.ResponseWriter, r *http.Request) bool {
+	if f.siteHost != "" {
+		host := strings.ToLower(r.Host)
+		if host != f.siteHost && strings.TrimSuffix(strings.TrimSuffix(host, ":443"), ":80") != f.siteHost {
+			return false
+		}
+		f.sites.ServeHTTP(w, r)
+		return true
+	}
+	if !strings.HasPrefix(r.URL.EscapedPath(), "/sites/") {
+		return false
+	}
+	http.StripPrefix("/sites", f.sites).ServeHTTP(w, r)
+	return true
 }
 
 // ours returns a function that knows the authorities of this server.

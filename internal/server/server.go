@@ -217,6 +217,7 @@ func (s *Server) build() error {
 	root := &front{
 		manage: s.manage, keepOut: s.keepOut(addresses),
 		jobs: s.jobDoor(cfg.Authorities(bound), addresses), git: door, boxes: cfg.PRs.Enabled, here: ours(cfg.Authorities(bound)), relay: s.relay, pages: pages, log: s.log,
+		sites: s.sites(), siteHost: cfg.Sites.Host,
 		operator: operatorRoutes(pages.Static, pages.Robots, pages.Status, s.health, pages.NotFound),
 	}
 	s.http = &http.Server{

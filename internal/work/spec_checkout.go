@@ -16,15 +16,15 @@ const (
 	LinksKeep   = "keep"   // all are kept as they are
 )
 
-// Checkout says where the files of a commit are published (S3-03). A relative To is below the folder
-// that this server has for the repository's checkouts; only an operator's job may name another.
+// Checkout says where the files of a commit are published (S3-03). A path without a slash in
+// front is below a folder of the repository's own, checkouts/<npub>/<identifier> in the data folder.
 type Checkout struct {
-	To         string   `yaml:"to" json:"to"`                                     // the link that is turned; generations live beside it, in To.d
+	To         string   `yaml:"to" json:"to"`                                     // the link that is turned; generations live beside it, in a folder of the same name with .d behind
 	Ref        string   `yaml:"ref,omitempty" json:"ref,omitempty"`               // a branch, tag, ref, commit or HEAD; "" is what the job is about (S3-02)
 	Gate       []string `yaml:"check,omitempty" json:"check,omitempty"`           // run in the new tree; the link is turned only if it succeeds (S3-05)
 	After      []Step   `yaml:"after,omitempty" json:"after,omitempty"`           // done in turn when the link was turned (S3-05)
 	Sparse     []string `yaml:"sparse,omitempty" json:"sparse,omitempty"`         // patterns of paths; none means all (S3-37)
-	Symlinks   string   `yaml:"symlinks,omitempty" json:"symlinks,omitempty"`     // LinksInside, LinksSkip or LinksKeep
+	Symlinks   string   `yaml:"symlinks,omitempty" json:"symlinks,omitempty"`     // inside, links that lead out of the tree keep it from being published; skip, those are left out; keep, all are kept. "" means inside
 	Submodules string   `yaml:"submodules,omitempty" json:"submodules,omitempty"` // "off": they are left out, as empty folders (S3-40)
 
 	TouchFile string `yaml:"touch_file,omitempty" json:"touch_file,omitempty"` // its time is set when the link was turned (S3-43)

@@ -53,14 +53,14 @@ func (l Limits) Check() error {
 // Exec says which program to run, where, and with what.
 type Exec struct {
 	Run     []string `yaml:"run" json:"run"`                             // the program and its arguments; no shell is involved
-	Workdir string   `yaml:"workdir,omitempty" json:"workdir,omitempty"` // InCheckout, InBare or InEmpty; "" means InCheckout
-	Compat  string   `yaml:"compat,omitempty" json:"compat,omitempty"`   // CompatGitHooks or ""
+	Workdir string   `yaml:"workdir,omitempty" json:"workdir,omitempty"` // where it begins: checkout, the files of the job's commit; bare, the repository; empty, an empty folder. "" means checkout
+	Compat  string   `yaml:"compat,omitempty" json:"compat,omitempty"`   // git-hooks gives it what git gives a post-receive hook: the repository's path as $1, and "old new ref" as input; "" does not
 
-	Env         map[string]string `yaml:"env,omitempty" json:"env,omitempty"`
+	Env         map[string]string `yaml:"env,omitempty" json:"env,omitempty"`               // further variables; names that change which program runs are refused
 	SecretNames []string          `yaml:"secrets,omitempty" json:"secrets,omitempty"`       // each a file of that name in $GRASP_SECRETS
 	SecretEnv   map[string]string `yaml:"secret_env,omitempty" json:"secret_env,omitempty"` // variable: name of a secret
 
-	Sandbox string `yaml:"sandbox,omitempty" json:"sandbox,omitempty"` // "" means SandboxAuto
+	Sandbox string `yaml:"sandbox,omitempty" json:"sandbox,omitempty"` // auto, systemd, bwrap or plain; "" means jobs_engine.sandbox
 	Network bool   `yaml:"network,omitempty" json:"network,omitempty"` // in a sandbox: may it reach others
 	RunAs   string `yaml:"run_as,omitempty" json:"run_as,omitempty"`   // "user" or "user:group"; "" is who runs the server (S0-30)
 	Limits  Limits `yaml:"limits,omitempty" json:"limits,omitzero"`

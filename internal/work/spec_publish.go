@@ -39,7 +39,7 @@ func (k Keep) check(op string) error {
 
 // Publish says where generations go, and who may read them.
 type Publish struct {
-	To    string `yaml:"to,omitempty" json:"to,omitempty"`
+	To    string `yaml:"to,omitempty" json:"to,omitempty"` // a path; of a site, one without a slash in front is below the data folder
 	Keep  Keep   `yaml:"keep,omitempty" json:"keep,omitzero"`
 	Mode  string `yaml:"mode,omitempty" json:"mode,omitempty"`   // of folders, in octal: "0775"; files lose what lets them run. "" means 0755 (S3-26)
 	Group string `yaml:"group,omitempty" json:"group,omitempty"` // who owns it beside the user, by name or number

@@ -7,8 +7,8 @@ import (
 	"github.com/gitroost/gitroost/internal/render"
 )
 
-// Site says how the site of a repository is made (S0-15), and where it is published: below
-// Publish.To, in a folder of the repository's own.
+// Site says how the site of a repository is made (S0-15), and below which folder it is published: in
+// it, <npub>/<identifier>/current leads to what is shown.
 type Site struct {
 	Theme    string `yaml:"theme,omitempty" json:"theme,omitempty"`         // "" means github-dark (S0-16)
 	Branches string `yaml:"branches,omitempty" json:"branches,omitempty"`   // "default", or how many; "" means 10
@@ -16,7 +16,7 @@ type Site struct {
 	Files    int    `yaml:"files,omitempty" json:"files,omitempty"`         // of one branch; 0 means 20,000
 	MaxBytes Size   `yaml:"max_bytes,omitempty" json:"max_bytes,omitempty"` // 0 means 1 GiB
 
-	Publish Publish `yaml:"publish,omitempty" json:"publish,omitzero"` // to: "" means sites
+	Publish Publish `yaml:"publish,omitempty" json:"publish,omitzero"` // without to, sites
 	Limits  Limits  `yaml:"limits,omitempty" json:"limits,omitzero"`   // time and disk
 }
 
