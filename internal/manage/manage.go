@@ -8,6 +8,7 @@
 //	methods.go  the methods of NIP-86                      command.go  those of the command line, in words
 //	quota.go    what is kept here, and by whom
 //	sync.go     how it stands with other servers
+//	tell.go     who is told what happens here
 //
 // It refuses to know how rules are kept and what follows from them.
 package manage
@@ -88,6 +89,9 @@ type Config struct {
 
 	// Others tells how it stands with other servers; nil: nobody knows.
 	Others Others
+
+	// Teller tells targets of the configuration; nil: nobody does.
+	Teller Teller
 
 	// Grace is how long the data of a closed repository is kept, for the texts.
 	Grace time.Duration

@@ -45,6 +45,7 @@ func methods() map[string]method {
 		MethodRules:   (*Handler).rules,
 		MethodQuota:   (*Handler).quota,
 		MethodSync:    (*Handler).sync,
+		MethodTell:    (*Handler).told,
 		MethodExplain: (*Handler).explain,
 		MethodDecide:  (*Handler).command,
 	}

@@ -118,10 +118,14 @@ func (s *Server) admins() []grasp.PubKey {
 
 // manager builds the operator's door.
 func (s *Server) manager(authorities []string) *manage.Handler {
-	return manage.New(manage.Config{
+	cfg := manage.Config{
 		Now: s.now, Authorities: authorities, Admins: s.admins(), Never: s.cfg.TrustedProxies, Grace: s.cfg.Repos.DeletedGrace,
 		Others: others{s},
-	}, rulings{s.steward}, s, s.log.With("room", "manage"))
+	}
+	if s.jobs != nil {
+		cfg.Teller = teller{s.jobs}
+	}
+	return manage.New(cfg, rulings{s.steward}, s, s.log.With("room", "manage"))
 }
 
 // rulings is the steward as the operator's door knows it.

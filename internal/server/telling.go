@@ -59,6 +59,7 @@ func (s *Server) buildTelling(h *Jobs, doers map[string]work.Doer) error {
 	}
 	if h.tell.notes, err = notify.New(notify.Config{
 		Client: client, Now: s.now, Target: target, Secret: reveal, Webhooks: h.tell.hooks,
+		Tail: h.tail, RetryURL: h.retryURL,
 	}); err != nil {
 		return err
 	}
