@@ -13,6 +13,7 @@ import (
 
 	"github.com/gitroost/gitroost/internal/config"
 	"github.com/gitroost/gitroost/internal/housetest"
+	"github.com/gitroost/gitroost/internal/server"
 	"github.com/gitroost/gitroost/internal/work/hook"
 )
 
@@ -168,5 +169,168 @@ func TestPushIsTold(t *testing.T) {
 	}
 	if len(phone.got) != 0 || len(team.got) != 0 {
 		t.Error("somebody was told twice")
+	}
+}
+
+// ntfy is away for ten minutes: the job is what it was, and the message arrives once, later. S0-41
+func TestNtfyIsAway(t *testing.T) {
+	phone := listen(t)
+	away := make(chan struct{})
+	phone.answer = func(w http.ResponseWriter, d told) {
+		select {
+		case <-away:
+		default:
+			w.Header().Set("Retry-After", "600")
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}
+	}
+	h := jobsFrom(t, `
+jobs_engine: {reach: [127.0.0.0/8]}
+targets:
+  phone: {ntfy: $PHONE/t}
+jobs:
+  - name: check
+    repos: ['*/*']
+    on: {push: {}}
+    exec: {run: ["true"], sandbox: plain}
+    notify: {to: [phone]}
+`, map[string]string{"PHONE": phone.url})
+	alice, c := housetest.NewKey(t), h.Dial()
+	h.Served(c, alice, "demo", h.Clock.Now().Unix())
+	first := phone.next()
+	states := func() string { // as the operator sees them: what is told whom is not for everybody
+		cfg := config.Default()
+		cfg.Data = h.Data()
+		resp, err := server.JobsOf(t.Context(), cfg, "GET", "/jobs.json", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		body, err := io.ReadAll(resp.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(body)
+	}
+	housetest.Within(t, 10*time.Second, "the message waits", func() bool { return strings.Contains(states(), "tried 1 times of 7") })
+	if s := states(); !strings.Contains(s, `"state":"ok"`) && !strings.Contains(s, `"state": "ok"`) {
+		t.Errorf("the job is not ok: %s", s)
+	}
+	close(away)
+	h.Clock.Advance(9 * time.Minute)
+	select {
+	case d := <-phone.got:
+		t.Fatalf("it was not left alone: %s", d.body)
+	case <-time.After(100 * time.Millisecond): // it would have come by now
+	}
+	h.Clock.Advance(2 * time.Minute)
+	again := phone.next()
+	if again.body != first.body || again.json(t)["sequence_id"] != first.json(t)["sequence_id"] {
+		t.Errorf("it says something else now: %s, then %s", first.body, again.body)
+	}
+	housetest.Within(t, 10*time.Second, "all is told", func() bool {
+		s := states()
+		return !strings.Contains(s, `"state":"queued"`) && !strings.Contains(s, `"state":"running"`)
+	})
+	h.Clock.Advance(time.Hour)
+	h.Restart(nil)
+	select {
+	case d := <-phone.got:
+		t.Errorf("told twice: %s", d.body)
+	case <-time.After(200 * time.Millisecond):
+	}
+}
+
+// A restart delivers nothing again that was delivered, and what was under way once more, by the same id.
+// S3-50
+func TestWebhookAfterRestart(t *testing.T) {
+	ci := listen(t)
+	h := jobsFrom(t, `
+jobs_engine: {reach: [127.0.0.0/8]}
+jobs:
+  - name: ci
+    on: {push: {}}
+    webhook: {url: $CI/hook}
+`, map[string]string{"CI": ci.url})
+	alice, c := housetest.NewKey(t), h.Dial()
+	now := h.Clock.Now().Unix()
+	w := h.Served(c, alice, "demo", now)
+	first := ci.next()
+	housetest.Within(t, 10*time.Second, "it is delivered", func() bool {
+		_, body := h.Get(h.URL + "/jobs.json")
+		return strings.Contains(body, `"state":"ok"`)
+	})
+	h.Restart(nil)
+	c = h.Dial()
+
+	hold, held := make(chan struct{}), make(chan struct{}, 1)
+	ci.answer = func(w http.ResponseWriter, d told) {
+		select {
+		case held <- struct{}{}:
+			select {
+			case <-hold:
+			case <-d.Context().Done():
+			}
+		default:
+		}
+	}
+	two := w.Commit()
+	c.Must(alice.State("demo", now+1, "main="+two))
+	w.Git("push", "-q", h.Repo(alice, "demo"), "main")
+	<-held // the second delivery is under way
+	h.Restart(nil)
+	close(hold)
+	a, b := ci.next(), ci.next()
+	if a.json(t)["after"] != two || a.body != b.body || a.Header.Get("Webhook-Id") != b.Header.Get("Webhook-Id") || a.Header.Get("Webhook-Id") == first.Header.Get("Webhook-Id") {
+		t.Errorf("%s %s\n%s %s", a.Header.Get("Webhook-Id"), a.body, b.Header.Get("Webhook-Id"), b.body)
+	}
+	select {
+	case d := <-ci.got:
+		t.Errorf("delivered again: %s", d.body)
+	case <-time.After(200 * time.Millisecond):
+	}
+}
+
+// Where the operator wants it the end of the log is told, with what is secret in it masked; the button
+// runs that job again, once. S0-10 S0-12
+func TestExcerptAndRetry(t *testing.T) {
+	phone := listen(t)
+	h := jobsFrom(t, `
+jobs_engine: {reach: [127.0.0.0/8]}
+secrets:
+  npm: {file: $NPM, repos: ['*/*']}
+targets:
+  phone: {ntfy: $PHONE/t}
+jobs:
+  - name: check
+    repos: ['*/*']
+    on: {push: {}}
+    exec: {run: [sh, -c, 'for i in 1 2 3 4 5 6 7 8 9 10 11; do echo line $$i; done; cat $$GRASP_SECRETS/npm; exit 1'], sandbox: plain, secrets: [npm]}
+    notify: {to: [phone], log_excerpt: true, on: [failure]}
+`, map[string]string{"PHONE": phone.url, "NPM": secretFile(t, "very-secret\n"), "$": "$"})
+	alice, c := housetest.NewKey(t), h.Dial()
+	h.Served(c, alice, "demo", h.Clock.Now().Unix())
+	note := phone.next()
+	message, _ := note.json(t)["message"].(string)
+	if !strings.Contains(message, "line 11\n") || strings.Contains(message, "line 1\n") || strings.Contains(note.body, "very-secret") || !strings.Contains(message, "***") {
+		t.Errorf("%s", note.body)
+	}
+	var retry string
+	for _, a := range note.json(t)["actions"].([]any) {
+		if a := a.(map[string]any); a["label"] == "Retry" {
+			retry = a["url"].(string)
+		}
+	}
+	if !strings.HasPrefix(retry, h.URL+"/jobs/") {
+		t.Fatalf("%s", note.body)
+	}
+	if resp, body := h.Do("POST", retry, nil); resp.StatusCode >= 300 {
+		t.Fatalf("%s %s", resp.Status, body)
+	}
+	if again := phone.next(); again.json(t)["title"] == nil || again.json(t)["sequence_id"] == note.json(t)["sequence_id"] {
+		t.Errorf("%s", again.body)
+	}
+	if resp, body := h.Do("POST", retry, nil); resp.StatusCode < 400 {
+		t.Errorf("the token holds twice: %s %s", resp.Status, body)
 	}
 }
