@@ -2,6 +2,7 @@ package gitdir_test
 
 import (
 	"bytes"
+	"context"
 	"compress/zlib"
 	"crypto/sha1"
 	"encoding/binary"
@@ -267,6 +268,21 @@ func TestJunk(t *testing.T) {
 	must(t, os.WriteFile(filepath.Join(w.dir, "big"), text, 0o644))
 	c3 := w.commit("a", "3\n")
 	must(t, h.push(demo, bytes.NewReader(w.packWith([]string{"--thin"}, "main", "^"+string(c2))), update(mainRef, c2, c3)))
+	h.sound(demo)
+	// What no ref names any more is still here, and nobody can know: it is sent again, beside what is new.
+	must(t, h.push(demo, bytes.NewReader(w.pack("other")), update(devRef, c2, other)))
+	must(t, h.Apply(context.Background(), demo, []grasp.RefChange{remove(devRef, other)}, ""))
+	if len(h.have(demo, other)) != 1 { // after this it is remembered
+		t.Error("what no ref names any more is gone at once")
+	}
+	git(t, w.dir, nil, "checkout", "-q", "--orphan", "tiny")
+	git(t, w.dir, nil, "rm", "-q", "-f", "big")
+	tiny := w.commit("a", "4\n")
+	before = size()
+	must(t, h.push(demo, bytes.NewReader(w.pack("tiny", "other")), create("refs/heads/tiny", tiny), create(devRef, other)))
+	if after := size(); after > before+10_000 {
+		t.Errorf("it grew from %d to %d bytes", before, after)
+	}
 	h.sound(demo)
 }
 

@@ -106,7 +106,7 @@ func (q *quarantine) complete(ctx context.Context, updates []grasp.RefChange, ti
 	case q.packs == nil:
 		err = q.r.connected(ctx, nil, open, q.r.bounds(st, updates, maxBounds))
 	case q.bytes > junkAllowed:
-		err = q.weigh(ctx, st, updates, open)
+		err = q.weigh(ctx, st, updates, tips, open)
 	case q.whole && q.holds(open):
 		// git has seen that nothing in the pack points out of it.
 	default:
@@ -139,8 +139,9 @@ func (q *quarantine) drop() {
 	q.packs = nil
 }
 
-// weigh does what connected does and compares what is needed with what was sent.
-func (q *quarantine) weigh(ctx context.Context, st *state, updates []grasp.RefChange, open []grasp.OID) error {
+// weigh does what connected does and compares what is needed with what was sent. open are those of tips
+// that were not here before.
+func (q *quarantine) weigh(ctx context.Context, st *state, updates []grasp.RefChange, tips, open []grasp.OID) error {
 	needed, err := q.diskUsage(ctx, open, q.r.bounds(st, updates, st.list.Len()))
 	if err != nil {
 		return err
@@ -153,8 +154,8 @@ func (q *quarantine) weigh(ctx context.Context, st *state, updates []grasp.RefCh
 		return nil
 	}
 	// Who does not know what is here sends what is here once more; that is no fault, but it is
-	// not kept. Anything else has no business in this repository.
-	all, err := q.diskUsage(ctx, open, nil)
+	// not kept: of a tip, too, that no ref names any more. Anything else has no business in this repository.
+	all, err := q.diskUsage(ctx, tips, nil)
 	if err != nil {
 		return err
 	}
