@@ -15,7 +15,7 @@ const (
 	// Filing begins when nothing was written for fileAfter, or when the tray is nearly full.
 	fileAfter = 250 * time.Millisecond
 	fileRetry = 10 * time.Second // after a failure
-	fileSome  = 256              // events in one transaction; others wait for it
+	fileSome  = 128              // events in one transaction; others wait for it
 )
 
 const (

@@ -69,8 +69,8 @@ type Config struct {
 	// nothing means that each is filed before it is answered.
 	Tray int
 
-	// Queue is how many changes may wait for the writer; who comes later waits outside. 0 means
-	// 1024.
+	// Queue is how many changes may wait for the writer, of those that take long and of the others; who
+	// comes later waits outside. 0 means 1024.
 	Queue int
 
 	// Batch is how many changes are written in one transaction at most. 0 means 256.
@@ -131,11 +131,12 @@ type Store struct {
 	waiting atomic.Int64 // how many events wait; changed by the writer alone
 	boxed   atomic.Bool  // there may be placeholders in boxes; changed by the writer alone
 
-	// mu guards closed, and the queue against being closed while somebody sends. It is held
+	// mu guards closed, and the queues against being closed while somebody sends. It is held
 	// for reading while a change waits for room in the queue.
 	mu     sync.RWMutex
 	closed bool
 	queue  chan *request
+	light  chan *request // changes that are laid on the tray, which are written first
 }
 
 var _ steward.Ledger = (*Store)(nil)
@@ -170,6 +171,7 @@ func Open(ctx context.Context, path string, cfg Config) (*Store, error) {
 		pool:  make(chan *reader, cfg.Readers),
 		done:  make(chan struct{}),
 		queue: make(chan *request, cfg.Queue),
+		light: make(chan *request, cfg.Queue),
 
 		caughtUp: make(chan struct{}),
 		fold:     make(chan struct{}, 1),
@@ -266,6 +268,7 @@ func (s *Store) Close() error {
 	}
 	s.closed = true
 	close(s.queue)
+	close(s.light)
 	s.mu.Unlock()
 	<-s.done
 	<-s.caughtUp

@@ -70,8 +70,12 @@ func (s *Store) enqueue(ctx context.Context, req *request) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	queue := s.queue
+	if req.plan.plain {
+		queue = s.light
+	}
 	select {
-	case s.queue <- req:
+	case queue <- req:
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
@@ -80,22 +84,37 @@ func (s *Store) enqueue(ctx context.Context, req *request) error {
 
 var errClosed = fault.E(fault.Closing, "store", "the store is closed")
 
-// write is the goroutine of the writer. It ends when the queue was closed and is empty.
+// maxHeavy is how many changes that take the direct way are in one transaction: each takes as long as a
+// dozen events that are laid on the tray, and these shall not wait for hundreds of strangers' repositories.
+const maxHeavy = 32
+
+// write is the goroutine of the writer. It ends when the queues were closed and are empty.
 func (s *Store) write() {
 	defer close(s.done)
-	batch := make([]*request, 0, s.cfg.Batch)
+	var batch []*request
+	take := func(req *request) {
+		if req.state.CompareAndSwap(queued, taken) {
+			batch = append(batch, req)
+		}
+	}
+	light, heavy := s.light, s.queue // nil when closed and empty
 	idle := time.NewTimer(fileAfter)
 	defer idle.Stop()
-	for {
-		var first *request
+	for light != nil || heavy != nil {
+		batch = batch[:0]
 		select {
-		case req, ok := <-s.queue:
+		case req, ok := <-light:
 			if !ok {
-				for s.tray.len() > 0 && s.fileNow(2*fileSome) {
-				}
-				return
+				light = nil
+				continue
 			}
-			first = req
+			take(req)
+		case req, ok := <-heavy:
+			if !ok {
+				heavy = nil
+				continue
+			}
+			take(req)
 		case <-idle.C:
 			switch {
 			case s.tray.len() == 0:
@@ -106,21 +125,9 @@ func (s *Store) write() {
 			}
 			continue
 		}
-		batch = batch[:0]
-		for req, ok := first, true; ok; {
-			if req.state.CompareAndSwap(queued, taken) {
-				batch = append(batch, req)
-			}
-			if len(batch) == s.cfg.Batch {
-				break
-			}
-			// Nothing waits for company: while one batch is synced the next one gathers.
-			select {
-			case req, ok = <-s.queue:
-			default:
-				ok = false
-			}
-		}
+		// Nothing waits for company: while one batch is synced the next one gathers.
+		gather(light, s.cfg.Batch-len(batch), take)
+		gather(heavy, min(maxHeavy, s.cfg.Batch-len(batch)), take)
 		s.writeBatch(batch)
 		for _, req := range batch {
 			if req.err != nil {
@@ -131,11 +138,29 @@ func (s *Store) write() {
 			}
 			close(req.done)
 		}
+		n := len(batch)
 		clear(batch)
-		if s.tray.full() {
-			s.fileNow(2 * fileSome)
+		if s.tray.full() { // faster than it was filled
+			s.fileNow(max(fileSome, 2*n))
 		}
 		idle.Reset(fileAfter)
+	}
+	for s.tray.len() > 0 && s.fileNow(4*fileSome) {
+	}
+}
+
+// gather takes up to n requests that wait.
+func gather(queue <-chan *request, n int, take func(*request)) {
+	for range n {
+		select {
+		case req, ok := <-queue:
+			if !ok {
+				return // whoever waits for more will notice
+			}
+			take(req)
+		default:
+			return
+		}
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -57,6 +58,8 @@ func TestFlood(t *testing.T) {
 	calm := r.live(tm, git, a, during)
 	r.settleFaults("calm")
 	t.Logf("%-9s %s", "calm", calm)
+	which := regexp.MustCompile(*floodOnly)
+	waves = slices.DeleteFunc(waves, func(what string) bool { return !which.MatchString(what) })
 	for i, what := range waves {
 		var ebbs []func() string
 		for j, each := range allFloods() {
