@@ -34,6 +34,12 @@ func (v View) AdmitAnnouncement(a Announcement) (Admission, error) {
 		}
 	}
 	led := v.leads(owner)
+	if a.Archived && (hosting == Live || hosting == Withdrawn) {
+		if known && was.Shelf == Served {
+			return Admission{Shelf: Served, Hosting: Live}, nil
+		}
+		return Admission{Shelf: Waiting, Hosting: Live}, nil
+	}
 	if hosting == Live || hosting == Withdrawn {
 		if known && was.Shelf == Served {
 			return Admission{Shelf: Served, Hosting: Withdrawn}, nil // G01-115
@@ -46,6 +52,9 @@ func (v View) AdmitAnnouncement(a Announcement) (Admission, error) {
 	}
 	if led != Nowhere {
 		return Admission{Shelf: led}, nil // G01-111
+	}
+	if a.Archived {
+		return Admission{Shelf: Waiting, Hosting: Live}, nil // G05-01, G05-02; G05-04: after the exception
 	}
 	r := notListed()
 	r.Unrelated = true // G01-112

@@ -70,6 +70,7 @@ func (s Site) Announcement(ev *nostr.Event) (Announcement, error) {
 		}
 	}
 	a.ListsUs = clone && relay
+	a.Archived = !a.ListsUs && s.archive.takes(a)
 	for _, b := range []struct {
 		what string
 		n    int

@@ -279,7 +279,7 @@ func (p *planner) releaseAnnouncements(owners []PubKey) {
 		switch {
 		case a.Shelf == Served:
 			p.members.addAll(p.maintainers(o))
-		case a.Shelf == Waiting && a.ListsUs:
+		case a.Shelf == Waiting && a.Home():
 			if target, _ := p.target(o); target != nil {
 				p.members.addAll(p.maintainers(o))
 				p.plan.Release = append(p.plan.Release, EventID(a.Event.ID))
@@ -288,7 +288,8 @@ func (p *planner) releaseAnnouncements(owners []PubKey) {
 	}
 	var led []EventID
 	for k, a := range p.Announcements {
-		if a.Shelf == Waiting && !a.ListsUs && p.members.has(p.census.of(k)) {
+		alone := a.Archived && p.Hosted[k] == Live // it has a repository of its own to wait for
+		if a.Shelf == Waiting && !a.ListsUs && !alone && p.members.has(p.census.of(k)) {
 			led = append(led, EventID(a.Event.ID))
 		}
 	}

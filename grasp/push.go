@@ -89,6 +89,14 @@ func (v View) CheckPush(repo Addr, now Tips, updates []RefChange) (Grant, error)
 		}
 	}
 	if len(changes) > 0 {
+		for _, u := range g.Updates {
+			if !u.Ref.IsNostr() {
+				if err := v.checkReadOnly(repo, u.Ref); err != nil {
+					return Grant{}, err
+				}
+				break
+			}
+		}
 		s, partial, err := v.grantingState(repo, now, changes, g.Updates)
 		if err != nil {
 			return Grant{}, err

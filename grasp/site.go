@@ -15,6 +15,7 @@ import (
 type Site struct {
 	authorities map[string]struct{}
 	basePath    string // escaped, without slashes at its ends; usually ""
+	archive     *Archive
 }
 
 // NewSite returns the site that answers at the given URLs (http, https, ws or wss). All of them

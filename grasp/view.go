@@ -22,6 +22,7 @@ type Announcement struct {
 	Addr        Addr
 	Shelf       Shelf
 	ListsUs     bool     // names this site in both clone and relays (G01-102)
+	Archived    bool     // does not, and is kept as an archive (G05-01)
 	Maintainers []PubKey // as listed, without garbage (G01-114)
 	Clone       []string
 	Relays      []string
@@ -84,6 +85,9 @@ type View struct {
 	Announcements map[PubKey]Announcement
 	States        map[PubKey][]State // in any order
 	Pulls         map[EventID]Pull   // those that wait, and those that somebody asked about
+
+	// Sealed says that no repository here takes branches and tags by a push (G05-03).
+	Sealed bool
 
 	// Hosted says, by owner, which repositories of this identifier have a home here.
 	Hosted map[PubKey]Hosting

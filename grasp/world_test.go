@@ -167,9 +167,10 @@ func (w *world) announce(k grasp.PubKey) {
 	for range w.IntN(3) {
 		a.Maintainers = append(a.Maintainers, pick(w, people))
 	}
+	a.Archived = !a.ListsUs && w.often(20)
 	w.view.Announcements[k] = a
 	switch {
-	case a.ListsUs:
+	case a.Home():
 		w.view.Hosted[k] = grasp.Live
 	case a.Shelf == grasp.Served && w.often(30):
 		w.view.Hosted[k] = grasp.Withdrawn

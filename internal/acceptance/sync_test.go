@@ -3,6 +3,7 @@ package acceptance_test
 import (
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/nbd-wtf/go-nostr"
 
@@ -67,4 +68,119 @@ func TestSyncBringsEvents(t *testing.T) {
 			b.Arrives(answer)
 		})
 	}
+}
+
+func filterOf(kind int, k *housetest.Key) nostr.Filter {
+	return nostr.Filter{Kinds: []int{kind}, Authors: []string{k.Pub}}
+}
+
+func tag(name string, values ...string) nostr.Tag { return append(nostr.Tag{name}, values...) }
+
+// TestSyncFromTheAnnouncementAlone: whoever has only the announcement gets the state, its data, issues
+// and comments from the peer that it names, though the identifier has a colon in it (checks 236, 239,
+// 271).
+func TestSyncFromTheAnnouncementAlone(t *testing.T) {
+	t.Parallel()
+	both := housetest.Together(t, 2)
+	a, b := both[0], both[1]
+	owner, guest := housetest.NewKey(t), housetest.NewKey(t)
+	w := housetest.NewCopy(t)
+	tip := w.Commit()
+	announcement, state := housetest.AnnouncementAt(owner, "tool:2", 0, both), owner.State("tool:2", 0, "main="+tip)
+	ca := a.Dial()
+	ca.Must(announcement, state)
+	w.Git("push", "-q", a.Repo(owner, "tool:2"), "main")
+	first := issueAt(guest, owner, "tool:2", "first", 0)
+	ca.Must(first, answerTo(guest, first, "yes"))
+	b.Dial().Held(announcement)
+	b.Arrives(announcement, state, first, answerTo(guest, first, "yes"))
+	housetest.Refs(t, b.Repo(owner, "tool:2"), "main="+tip)
+}
+
+// TestSyncTakesNoMoreThanTheRules: announcements that do not list us, protected events and what was
+// deleted here are not taken from a peer (checks 245, 250).
+func TestSyncTakesNoMoreThanTheRules(t *testing.T) {
+	t.Parallel()
+	both := housetest.Together(t, 2)
+	a, b := both[0], both[1]
+	owner, guest, stranger := housetest.NewKey(t), housetest.NewKey(t), housetest.NewKey(t)
+	ca, cb := a.Dial(), b.Dial()
+	gone := issueAt(guest, owner, "demo", "withdrawn", 1_700_000_000)
+	deletion := guest.Deletion(0, nostr.Tag{"e", gone.ID})
+	kept := issueAt(guest, owner, "demo", "kept", 1_700_000_001)
+	a.Served(ca, stranger, "alone", 0)
+	foreign := ca.Query(filterOf(grasp.KindAnnouncement, stranger))[0]
+	hostedAt(t, owner, "demo", both...)
+	cb.Must(issueAt(guest, owner, "demo", "before", 1_700_000_002))
+	cb.Must(deletion)
+	ca.Must(gone, kept)
+	b.Arrives(kept)
+	b.Restart(nil) // all is compared once more, or what is newer
+	late := issueAt(guest, owner, "demo", "late", 0)
+	ca.Must(late)
+	b.Arrives(late)
+	for what, ev := range map[string]*nostr.Event{"an announcement that does not list us": foreign, "what was deleted": gone} {
+		if b.Has(ev) {
+			t.Errorf("%s was taken", what)
+		}
+	}
+}
+
+// TestSyncMaintainerFirst: a maintainer's announcement that was refused because the owner's was not here
+// is served once the owner's is (check 246).
+func TestSyncMaintainerFirst(t *testing.T) {
+	t.Parallel()
+	both := housetest.Together(t, 2)
+	a, b := both[0], both[1]
+	owner, maintainer := housetest.NewKey(t), housetest.NewKey(t)
+	ca, cb := a.Dial(), b.Dial()
+	// Another repository has the two houses know each other.
+	hostedAt(t, housetest.NewKey(t), "other", both...)
+	w := housetest.NewCopy(t)
+	tip := w.Commit()
+	// At a the owner lists a alone; the maintainer is served there by the exception.
+	there := housetest.AnnouncementAt(owner, "demo", time.Now().Unix()-100, both[:1], housetest.Maintainers(maintainer))
+	led := maintainer.Sign(grasp.KindAnnouncement, 0, "", tag("d", "demo"), tag("clone", "https://x.example/x.git"), tag("relays", "wss://x.example"))
+	ca.Must(there, owner.State("demo", time.Now().Unix()-100, "main="+tip))
+	w.Git("push", "-q", a.Repo(owner, "demo"), "main")
+	ca.Must(led)
+	mark := issueAt(owner, owner, "demo", "x", 0)
+	ca.Must(mark)
+	housetest.Within(t, housetest.Wait, "that it came and was refused", func() bool { return b.Peer(a).Refused >= 2 })
+	if b.Has(led) {
+		t.Fatal("it was taken without an anchor")
+	}
+	a.Stop() // no network is needed
+	here := housetest.AnnouncementAt(owner, "demo", 0, both[1:], housetest.Maintainers(maintainer))
+	cb.Must(here, owner.State("demo", 0, "main="+tip))
+	w.Git("push", "-q", b.Repo(owner, "demo"), "main")
+	b.Arrives(led)
+}
+
+// TestSyncAfterAGap: what was published at a peer while this server was down comes when it is back
+// (check 274).
+func TestSyncAfterAGap(t *testing.T) {
+	t.Parallel()
+	both := housetest.Together(t, 2)
+	a, b := both[0], both[1]
+	owner := housetest.NewKey(t)
+	hostedAt(t, owner, "demo", both...)
+	ca := a.Dial()
+	first := issueAt(owner, owner, "demo", "first", 0)
+	ca.Must(first)
+	b.Arrives(first)
+	var missed []*nostr.Event
+	b.Restart(func(string) {
+		for i := range 3 {
+			missed = append(missed, issueAt(owner, owner, "demo", fmt.Sprint("missed ", i), 0))
+		}
+		ca.Must(missed...)
+	})
+	b.Arrives(missed...)
+	// And the other way round: b comes back by itself to a peer that was down.
+	a.Restart(nil)
+	late := issueAt(owner, owner, "demo", "late", 0)
+	a.Dial().Must(late)
+	b.Clock.Advance(10 * time.Second)
+	b.Arrives(late)
 }

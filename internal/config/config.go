@@ -43,6 +43,7 @@ type Config struct {
 	Outward   Outward
 	Sync      Sync
 	Sites     Sites
+	Archive   Archive
 	Log       Log
 	Purgatory Purgatory
 	Repos     Repos
@@ -118,6 +119,38 @@ type Sync struct {
 	Delay   time.Duration // after the start, more or less (G02-15)
 	Git     bool          // look for missing git data too (G02-02)
 	GitWait time.Duration // how long an event waits for it
+	Relays  []string      // that are asked for announcements, whoever names them
+}
+
+// Archive says which repositories are kept here though their announcement does not name this server
+// (GRASP-05).
+type Archive struct {
+	Mode     string   // off, all, listed
+	Repos    []string // patterns
+	Services []string // host[:port]
+	ReadOnly bool     // no repository takes branches and tags
+}
+
+// Rules is Archive in the words of the rules. What does not parse was refused when it was set.
+func (a Archive) Rules() grasp.Archive {
+	if a.Mode != "listed" {
+		return grasp.Archive{All: a.Mode == "all"}
+	}
+	var out grasp.Archive
+	for _, s := range a.Repos {
+		if p, err := grasp.ParsePattern(s); err == nil {
+			out.Repos = append(out.Repos, p)
+		}
+	}
+	var urls []string
+	for _, s := range a.Services {
+		_, host := splitDomain(s)
+		urls = append(urls, "https://"+host)
+	}
+	if site, err := grasp.NewSite(urls...); err == nil {
+		out.Services = site
+	}
+	return out
 }
 
 // Log says what is written about the work.

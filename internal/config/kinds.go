@@ -336,6 +336,18 @@ func pattern(s string) (string, error) {
 	return s, nil
 }
 
+// relayAddress accepts the address of a relay.
+func relayAddress(s string) (string, error) {
+	if s == "" {
+		return "", nil
+	}
+	u, err := url.Parse(s)
+	if err != nil || u.Scheme != "wss" && u.Scheme != "ws" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+		return "", fmt.Errorf("is %s, not the address of a relay such as wss://relay.example", quoted(s))
+	}
+	return s, nil
+}
+
 // authority accepts host[:port] with or without http:// or https://, and gives a name of another
 // script in its ASCII form, which is how it will arrive.
 // bareHost is a host without a scheme or a path, and with a port only if it is not a usual one.

@@ -222,6 +222,9 @@ func (l *loader) check() {
 	if c.Admin.Listen != "" && c.Admin.Listen == c.Listen && !strings.HasSuffix(c.Listen, ":0") {
 		l.fault(l.where("admin.listen", "listen"), "admin.listen is the public listener; give it a port of its own")
 	}
+	if c.Archive.Mode != "off" && !c.Sync.Enabled {
+		l.fault(l.where("archive.mode", "sync.enabled"), "archive.mode (%s) follows other servers, and sync.enabled is false; set it to true, or archive.mode to off", c.Archive.Mode)
+	}
 	if c.Domain == "" && !c.OnlyHere() {
 		l.out.Warnings = append(l.out.Warnings, fmt.Sprintf(
 			"domain is not set although %s can be reached from outside: repositories must be announced for %s; set domain to the name that visitors use",

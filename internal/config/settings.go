@@ -130,6 +130,18 @@ func (c *Config) settings() []Setting {
 		text(&c.Sites.Host, "sites.host", "", optional(bareHost),
 			"The name of a host that shows nothing but sites, at /<npub>/<identifier>/, for example pages.example.com. It must lead to this server and have nothing in common with its own name: what strangers wrote is kept away from it."),
 
+		texts(&c.Sync.Relays, "sync.relays", relayAddress,
+			"Relays that are asked for announcements though no announcement here names them: wss://relay.example. What they have is held to the same rules."),
+
+		choice(&c.Archive.Mode, "archive.mode", "off", []string{"off", "all", "listed"},
+			"Keep repositories whose announcement does not name this server, and follow them (GRASP-05): all of them, or those of archive.repos and archive.services. They are read-only here. It needs sync.enabled; deny beats it."),
+		texts(&c.Archive.Repos, "archive.repos", pattern,
+			"Which repositories are kept if archive.mode is listed: npub1…, npub1…/identifier or identifier."),
+		texts(&c.Archive.Services, "archive.services", authority,
+			"And those whose clone URLs name one of these servers, host[:port]."),
+		boolean(&c.Archive.ReadOnly, "archive.read_only", "false",
+			"Take no pushes of branches and tags at all: what is here follows other servers, and the NIP-11 document says so."),
+
 		choice(&c.Log.Level, "log.level", "info", []string{"debug", "info", "warn", "error"},
 			"The least important line that is written. Info has one line for every change of state."),
 		choice(&c.Log.Format, "log.format", "auto", []string{"auto", "text", "json"},

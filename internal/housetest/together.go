@@ -9,6 +9,7 @@ import (
 
 	"github.com/gitroost/gitroost/grasp"
 	"github.com/gitroost/gitroost/internal/config"
+	"github.com/gitroost/gitroost/internal/server"
 )
 
 // Syncing makes a house fetch from others, on this computer and without TLS, and without waiting after
@@ -64,4 +65,10 @@ func (h *House) Has(ev *nostr.Event) bool {
 	c := h.Dial()
 	defer c.Close()
 	return len(c.Query(nostr.Filter{IDs: []string{ev.ID}})) > 0
+}
+
+// Peer is how the house does with another one: see server.Peer.
+func (h *House) Peer(other *House) server.Peer {
+	h.t.Helper()
+	return h.srv.Peer(other.RelayURL())
 }

@@ -62,7 +62,7 @@ func (s *Server) tell(m *grasp.Moderation) {
 		Name: name, Description: description, Icon: cmp.Or(s.op.profile["icon"], s.cfg.Icon),
 		PubKey: cmp.Or(s.cfg.Owner, s.self), Self: s.self, Contact: s.cfg.Contact,
 		Version: Version(), NIPs: builtins, Grasps: grasps(s.cfg),
-		Criteria: allowing(criteria(m), s.cfg), Curation: curation(m),
+		Criteria: allowing(criteria(m), s.cfg), Curation: archiving(s.cfg, curation(m)),
 	})
 	s.pages.SetProfile(web.Profile{Name: name, Description: description, Admission: admission(s.cfg, m)})
 }
@@ -98,10 +98,21 @@ func curation(m *grasp.Moderation) string {
 	return strings.Join(out, " ")
 }
 
+// archiving adds what is true of an archive (G05-03).
+func archiving(cfg config.Config, curation string) string {
+	if !cfg.Archive.ReadOnly {
+		return curation
+	}
+	return strings.TrimSpace("Read-only: repositories follow other servers and take no pushes of branches and tags. " + curation)
+}
+
 func admission(cfg config.Config, m *grasp.Moderation) string {
 	who := "Anyone may announce repositories here"
 	if repos, _ := m.Lists(); repos {
 		who = "The operator decides whose repositories are taken"
+	}
+	if cfg.Archive.ReadOnly {
+		return "This server is read-only: its repositories follow other servers, and take no pushes of branches and tags."
 	}
 	return fmt.Sprintf("%s; a push is accepted when a maintainer has signed what it moves. One push may carry %s.",
 		who, config.Size(cfg.Limits.MaxPush))

@@ -168,6 +168,7 @@ func (s *Server) build() error {
 	if err := s.buildJobs(); err != nil {
 		return err
 	}
+	site = site.Archiving(cfg.Archive.Rules())
 	s.buildSync(site)
 	s.steward = steward.New(steward.Config{
 		Site: site, Now: s.now, Rules: cfg.Rules(), Contact: cfg.Contact, Books: s.store, Ruled: s.ruled,
@@ -182,7 +183,7 @@ func (s *Server) build() error {
 		DeletedGrace:   cfg.Repos.DeletedGrace,
 		WaitingPerKey:  lim.WaitingPerKey, WaitingPerSource: lim.WaitingPerAddress, WaitingInAll: lim.Waiting,
 		NewReposPerHour: lim.NewRepos, FutureLimit: lim.Future,
-		Boxes:  cfg.PRs.Enabled,
+		Boxes: cfg.PRs.Enabled, Sealed: cfg.Archive.ReadOnly,
 		Quotas: cfg.Quotas(), MaxPack: lim.MaxPush, MaxPullPack: lim.MaxPRPush, MaxObjects: uint32(lim.PushObjects),
 	}, s.store, s.vault, s.log.With("room", "steward"))
 
@@ -470,6 +471,9 @@ func grasps(cfg config.Config) []string {
 	list := []string{"GRASP-01"}
 	if cfg.Sync.Enabled {
 		list = append(list, "GRASP-02")
+		if cfg.Archive.Mode != "off" {
+			list = append(list, "GRASP-05")
+		}
 	}
 	if cfg.PRs.Enabled {
 		list = append(list, "GRASP-06")

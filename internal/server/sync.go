@@ -34,7 +34,7 @@ func (s *Server) buildSync(site grasp.Site) {
 		return
 	}
 	s.sync = syncer.New(syncer.Config{
-		Site: site, Now: s.now, Synced: s.synced, StartDelay: s.cfg.Sync.Delay, MaxPeers: s.cfg.Sync.Peers, Plain: s.cfg.Outward.HTTP,
+		Site: site, Now: s.now, Synced: s.synced, StartDelay: s.cfg.Sync.Delay, MaxPeers: s.cfg.Sync.Peers, Relays: s.cfg.Sync.Relays, Plain: s.cfg.Outward.HTTP,
 		MaxEvent: int(max(s.cfg.Limits.Event, s.cfg.Limits.StateEvent)),
 	}, importer{s}, shelves{s.store}, peerDialer{s.way}, peerBook{s.store}, s.log.With("room", "syncer"))
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/gitroost/gitroost/grasp"
 	"github.com/gitroost/gitroost/internal/fault"
+	"github.com/gitroost/gitroost/internal/hunt"
 	"github.com/gitroost/gitroost/internal/manage"
 	"github.com/gitroost/gitroost/internal/syncer"
 	"github.com/gitroost/gitroost/internal/web"
@@ -160,7 +161,25 @@ func (s *Server) bound() string {
 }
 
 // hunts adds what git data is looked for: all, or of one identifier.
-func (s *Server) hunts(string, *manage.Sync) {}
+func (s *Server) hunts(id string, out *manage.Sync) {
+	at := func(t time.Time) int64 {
+		if t.IsZero() {
+			return 0
+		}
+		return t.Unix()
+	}
+	for _, h := range s.Hunts(hunt.MaxHunts) {
+		if id != "" && h.ID != id {
+			continue
+		}
+		if out.Hunted++; len(out.Hunts) < manage.MaxSyncRows {
+			out.Hunts = append(out.Hunts, manage.SyncHunt{
+				Identifier: h.ID, Lacking: h.Lacking, Tries: h.Tries, Since: at(h.Since), Next: at(h.Next), Trouble: h.Trouble,
+				Remote: h.Remote, Bytes: h.Bytes,
+			})
+		}
+	}
+}
 
 // Peers implements web.Source: the relays that announcements served here name, as far as anybody may
 // know. What went wrong with them may tell of our own network, and stays with the operator.
@@ -180,6 +199,22 @@ func (p source) Peers(ctx context.Context, limit int) (list []web.Peer, enabled 
 		})
 	}
 	return list, true, nil
+}
+
+// A Peer is how it stands with another relay.
+type Peer = syncer.Status
+
+// Peer returns how it stands with the relay of this address; the zero Peer if it is none.
+func (s *Server) Peer(url string) Peer {
+	if s.sync == nil {
+		return Peer{}
+	}
+	for _, p := range s.sync.Statuses() {
+		if p.URL == url {
+			return p
+		}
+	}
+	return Peer{}
 }
 
 // syncMetrics tells how it stands with other servers. Their number does not grow with the peers.

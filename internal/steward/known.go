@@ -32,6 +32,7 @@ func (s *Steward) parse(ctx context.Context, id string, f Facts) *known {
 			States:        make(map[grasp.PubKey][]grasp.State),
 			Pulls:         make(map[grasp.EventID]grasp.Pull),
 			Hosted:        make(map[grasp.PubKey]grasp.Hosting),
+			Sealed:        s.cfg.Sealed,
 		},
 		entries: make(map[grasp.EventID]Entry, len(f.Entries)),
 		repos:   make(map[grasp.PubKey]Repo, len(f.Repos)),

@@ -196,7 +196,7 @@ func (s *Steward) receiveAnnouncement(ctx context.Context, e *Entry, ans Answer)
 		return 0, news{}, err
 	}
 	id := a.Addr.ID
-	if a.ListsUs {
+	if a.Home() {
 		if err := s.makeWay(ctx, a.Addr, grasp.Usage{Repos: 1}); err != nil {
 			return 0, news{}, err
 		}
@@ -213,7 +213,7 @@ func (s *Steward) receiveAnnouncement(ctx context.Context, e *Entry, ans Answer)
 	if v, ok := k.verdict(e); ok {
 		return v, news{}, nil // it came twice at the same time
 	}
-	if k.doomed(a.Addr.Owner) && a.ListsUs {
+	if k.doomed(a.Addr.Owner) && a.Home() {
 		// What a crash left of an earlier life must not come back with this one.
 		if err := s.raze(ctx, a.Addr); err != nil {
 			return 0, news{}, err

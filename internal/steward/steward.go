@@ -39,6 +39,9 @@ type Config struct {
 	// Ruled is told of the rules whenever they have changed, one call at a time. It must not block.
 	Ruled func(*grasp.Moderation)
 
+	// Sealed refuses branches and tags of all pushes: what is here follows others (G05-03).
+	Sealed bool
+
 	// Boxes opens the contributors' boxes (GRASP-06): anybody may push pull requests to a place of
 	// their own, and announce them by naming it. Closed ones are kept until nothing is left in them.
 	Boxes bool

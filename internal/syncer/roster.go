@@ -27,8 +27,9 @@ const (
 
 // A roster knows which announcements are held here, and so which peers may have what.
 type roster struct {
-	site  grasp.Site
-	plain bool
+	site   grasp.Site
+	plain  bool
+	always []string // peers that nobody has to name
 
 	// mu guards the rest.
 	mu      sync.Mutex
@@ -51,8 +52,13 @@ type listing struct {
 	peers            []string // addresses, sorted
 }
 
-func newRoster(site grasp.Site, plain bool) *roster {
+func newRoster(site grasp.Site, plain bool, relays []string) *roster {
 	r := &roster{site: site, plain: plain, touched: map[string]struct{}{}}
+	for _, raw := range relays {
+		if u, ok := PeerURL(raw, true); ok && !site.Ours(u) {
+			r.always = append(r.always, u)
+		}
+	}
 	r.clear()
 	return r
 }
@@ -281,7 +287,10 @@ func (r *roster) peers(most int) map[string]struct{} {
 	slices.SortFunc(list, func(a, b rank) int {
 		return cmp.Or(cmp.Compare(b.served, a.served), cmp.Compare(b.waiting, a.waiting), cmp.Compare(a.url, b.url))
 	})
-	out := make(map[string]struct{}, min(len(list), most))
+	out := make(map[string]struct{}, min(len(list), most)+len(r.always))
+	for _, u := range r.always {
+		out[u] = struct{}{}
+	}
 	for _, k := range list[:min(len(list), most)] {
 		out[k.url] = struct{}{}
 	}

@@ -40,7 +40,7 @@ func (s *Syncer) Statuses() []Status {
 	for _, p := range list {
 		st := p.status(now)
 		st.Repositories, st.Served = s.roster.count(p.url)
-		if st.Repositories > 0 || !st.Connected.IsZero() {
+		if st.Repositories > 0 || !st.Connected.IsZero() || slices.Contains(s.roster.always, p.url) {
 			out = append(out, st)
 		}
 	}

@@ -114,6 +114,7 @@ type Config struct {
 	Synced func(ev *nostr.Event)
 
 	StartDelay time.Duration // before the first connection, more or less (G02-15); none if 0
+	Relays     []string      // peers whatever is announced, to be asked for announcements
 	MaxPeers   int           // connections; 200
 	Plain      bool          // peers without TLS, ws://, are let be peers
 	History    int           // peers whose history is read at a time; 8
@@ -174,7 +175,7 @@ func New(cfg Config, door Door, library Library, dialer Dialer, book Notebook, l
 	cfg.fill()
 	return &Syncer{
 		cfg: cfg, door: door, library: library, dialer: dialer, book: book, log: log,
-		roster:  newRoster(cfg.Site, cfg.Plain),
+		roster:  newRoster(cfg.Site, cfg.Plain, cfg.Relays),
 		memory:  newMemory(),
 		history: make(chan struct{}, cfg.History),
 		hands:   make(chan struct{}, cfg.Hands),
