@@ -91,7 +91,7 @@ func TestArchiveOfWhatWaits(t *testing.T) {
 		{"a listed service", owner, "tool", "mirror.example", "purgatory"},
 		{"another service", owner, "tool2", "other.example", "announcement must list this service"},
 		{"a listed repository", owner, "named", "other.example", "purgatory"},
-		{"a denied owner", denied, "tool", "mirror.example", "does not take"},
+		{"a denied owner", denied, "tool", "mirror.example", "takes nothing from this key"},
 	} {
 		if ok, msg := announce(c.key, c.id, c.host); ok != (c.want == "purgatory") || !strings.Contains(msg, c.want) {
 			t.Errorf("%s: %v %q, want %q", c.name, ok, msg, c.want)

@@ -91,9 +91,10 @@ func TestSyncFromTheAnnouncementAlone(t *testing.T) {
 	ca.Must(announcement, state)
 	w.Git("push", "-q", a.Repo(owner, "tool:2"), "main")
 	first := issueAt(guest, owner, "tool:2", "first", 0)
-	ca.Must(first, answerTo(guest, first, "yes"))
+	second := answerTo(guest, first, "yes")
+	ca.Must(first, second)
 	b.Dial().Held(announcement)
-	b.Arrives(announcement, state, first, answerTo(guest, first, "yes"))
+	b.Arrives(announcement, state, first, second)
 	housetest.Refs(t, b.Repo(owner, "tool:2"), "main="+tip)
 }
 

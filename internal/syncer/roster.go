@@ -39,6 +39,7 @@ type roster struct {
 	byID    map[string][]*listing
 	byPeer  map[string]map[*listing]struct{}
 	version map[string]uint64 // of what a peer may have
+	changes uint64            // so far; versions are never used again
 	counted bool              // peers were asked for since anything changed
 	digests map[string]uint64 // of the announcements of each identifier
 	read    bool              // all were read once
@@ -228,7 +229,8 @@ func (r *roster) replace(id string, list []*listing) {
 		}
 		delete(r.held, was.coord)
 		for _, p := range was.peers {
-			r.version[p]++
+			r.changes++
+			r.version[p] = r.changes
 			if delete(r.byPeer[p], was); len(r.byPeer[p]) == 0 {
 				delete(r.byPeer, p)
 				delete(r.version, p)
@@ -239,7 +241,8 @@ func (r *roster) replace(id string, list []*listing) {
 		keep = append(keep, l)
 		r.held[l.coord] = l
 		for _, p := range l.peers {
-			r.version[p]++
+			r.changes++
+			r.version[p] = r.changes
 			if r.byPeer[p] == nil {
 				r.byPeer[p] = map[*listing]struct{}{}
 			}

@@ -47,6 +47,26 @@ func TestLevels(t *testing.T) {
 	}
 }
 
+// TestRelease: when the only repository of a peer is released, everything about it is asked for.
+func TestRelease(t *testing.T) {
+	w := newWorld(t)
+	alice := newKey()
+	announcement := alice.announce("demo", there)
+	w.waiting = append(w.waiting, announcement)
+	issue := alice.sign(grasp.KindIssue, 1_700_000_100, "", nostr.Tag{"a", alice.coord("demo")})
+	w.relay(there, announcement, issue)
+	w.run()
+	w.compared(there)
+	if w.has(issue) {
+		t.Fatal("it was taken while the announcement waits")
+	}
+	w.mu.Lock()
+	w.waiting = nil
+	w.mu.Unlock()
+	w.serve(announcement)
+	w.later("the issue", func() bool { return w.has(issue) })
+}
+
 // TestBringsAll: by reconciliation and by pages alike everything comes, threads included, and each event
 // once (checks 236, 237, 238).
 func TestBringsAll(t *testing.T) {
