@@ -554,3 +554,41 @@ func TestNetworkNamespace(t *testing.T) {
 	}
 	t.Logf("listeners: %d, tried: %d", len(traps), tried)
 }
+
+// A list of refs without end is cut where it can be told from the rest: a child would keep all of it.
+func TestProxyAdvert(t *testing.T) {
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		b := make([]byte, 1<<20)
+		for {
+			if _, err := w.Write(b); err != nil {
+				return
+			}
+		}
+	}))
+	defer srv.Close()
+	d := dial.New(open())
+	remote, err := dial.ParseRemote(srv.URL+"/x.git", true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := d.Proxy(context.Background(), remote, dial.Task{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	u, _ := url.Parse(p.URL())
+	client := &http.Client{Transport: &http.Transport{Proxy: http.ProxyURL(u)}}
+	defer client.CloseIdleConnections()
+	resp, err := client.Get(remote.String() + "/info/refs?service=git-upload-pack")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	n, err := io.Copy(io.Discard, resp.Body)
+	if err == nil || n > 64<<20 || n < 60<<20 {
+		t.Errorf("%d bytes, %v", n, err)
+	}
+	if err := p.Err(); !fault.Is(err, fault.TooLarge) {
+		t.Errorf("cut by %v", err)
+	}
+}

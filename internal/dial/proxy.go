@@ -41,8 +41,9 @@ const (
 	taskBytes    = 2 << 30
 	taskWall     = 30 * time.Minute
 	taskSends    = 64 << 20
-	taskConns    = 4  // at a time
-	taskRequests = 64 // in all
+	taskAdvert   = 64 << 20 // of a list of refs, where it can be told from the rest
+	taskConns    = 4        // at a time
+	taskRequests = 64       // in all
 
 	// reserved is how many requests a task is counted as before it begins: a list of refs, and two
 	// rounds to agree on objects.
@@ -412,8 +413,16 @@ func (p *Proxy) forward(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(resp.StatusCode)
 	flush := http.NewResponseController(w)
 	b := make([]byte, 32<<10)
+	left := p.task.Bytes
+	if r.Method == http.MethodGet {
+		left = min(left, taskAdvert)
+	}
 	for {
 		n, err := resp.Body.Read(b)
+		if left -= int64(n); left < 0 {
+			p.end(errMuch)
+			panic(http.ErrAbortHandler)
+		}
 		if n > 0 {
 			if _, werr := w.Write(b[:n]); werr != nil {
 				return

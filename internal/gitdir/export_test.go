@@ -39,3 +39,6 @@ func FindInIndex(data []byte, o [20]byte) (off int64, ok bool, err error) {
 	}
 	return p.find(&search{}, &o)
 }
+
+// RemoteRefs is remoteRefs.
+func RemoteRefs(b []byte, pulls []grasp.EventID) []grasp.OID { return remoteRefs(b, pulls) }

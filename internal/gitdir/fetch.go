@@ -279,7 +279,8 @@ func (w *fetching) env() []string {
 }
 
 func (w *fetching) limits() run.Limits {
-	l := run.Limits{Memory: 4<<30 + uint64(w.f.MaxObjects)*allocPerObject}
+	// Much less than for a push: a remote that lists refs without end fills the memory of the child.
+	l := run.Limits{Memory: 1<<30 + uint64(w.f.MaxObjects)*allocPerObject}
 	if w.f.MaxBytes > 0 {
 		// What is written is larger than what was sent by the bases of thin packs.
 		l.FileSize = uint64(w.f.MaxBytes) + 1<<20

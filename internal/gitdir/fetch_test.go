@@ -2,6 +2,7 @@ package gitdir_test
 
 import (
 	"context"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -11,7 +12,9 @@ import (
 	"net/http"
 	"net/http/cgi"
 	"net/http/httptest"
+	"net/http/httputil"
 	"net/netip"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -166,6 +169,85 @@ func TestFetchByID(t *testing.T) {
 	}
 	h.sound(demo)
 	h.nothingLeft()
+}
+
+// By https git itself verifies the certificate, through the proxy: with the operator's authorities if
+// there are any, and nothing comes from whoever cannot show that they are who they say.
+func TestFetchTLS(t *testing.T) {
+	e := newElsewhere(t)
+	o := e.commit("a", "one")
+	e.publish("main")
+	plain, err := url.Parse(e.url)
+	must(t, err)
+	through := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: plain.Host})
+	srv := httptest.NewUnstartedServer(through)
+	srv.Config.ErrorLog = log.New(io.Discard, "", 0)
+	srv.StartTLS()
+	defer srv.Close()
+	ca := filepath.Join(t.TempDir(), "ca.pem")
+	must(t, os.WriteFile(ca, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: srv.Certificate().Raw}), 0o644))
+	for name, c := range map[string]struct {
+		ca, host string
+		ok       bool
+	}{
+		"trusted": {ca, "127.0.0.1", true}, "unknown authority": {"", "127.0.0.1", false}, "other name": {ca, "127.0.0.2", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := openAt(t, filepath.Join(t.TempDir(), "data"), gitdir.Config{CAFile: c.ca})
+			at := strings.Replace(srv.URL, "127.0.0.1", c.host, 1) + "/demo.git"
+			if c.host != "127.0.0.1" {
+				l, err := net.Listen("tcp", c.host+":"+srv.Listener.Addr().String()[len("127.0.0.1:"):])
+				if err != nil {
+					t.Skip("no second address on loopback: ", err)
+				}
+				defer l.Close()
+				go func() {
+					for {
+						conn, err := l.Accept()
+						if err != nil {
+							return
+						}
+						to, err := net.Dial("tcp", srv.Listener.Addr().String())
+						if err != nil {
+							conn.Close()
+							continue
+						}
+						go func() { io.Copy(to, conn); to.Close() }()
+						go func() { io.Copy(conn, to); conn.Close() }()
+					}
+				}()
+			}
+			before := e.requests()
+			got, err := h.bring(demo, at, o)
+			if (err == nil) != c.ok || c.ok && !slices.Equal(got, []grasp.OID{o}) {
+				t.Errorf("got %v, %v", got, err)
+			}
+			if !c.ok && (e.requests() != before || !fault.Is(err, fault.Invalid)) {
+				t.Errorf("%d requests, %v", e.requests()-before, err)
+			}
+		})
+	}
+}
+
+// What ls-remote prints is read without harm, whatever a remote made of it: ids, once each, of the refs
+// that are looked at.
+func FuzzRemoteRefs(f *testing.F) {
+	pull := strings.Repeat("ab", 32)
+	f.Add([]byte(strings.Repeat("12", 20) + "\trefs/heads/main\n" + strings.Repeat("34", 20) + "\trefs/tags/v1^{}\n" + strings.Repeat("56", 20) + "\trefs/nostr/" + pull + "\n"))
+	f.Add([]byte("\n\t\n0000\trefs/heads/x"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		out := gitdir.RemoteRefs(b, []grasp.EventID{grasp.EventID(pull)})
+		seen := grasp.OIDSet{}
+		for _, o := range out {
+			if !grasp.IsHex(string(o), 40) || o.IsZero() || seen.Has(o) || !strings.Contains(string(b), string(o)+"\trefs/") {
+				t.Fatalf("%q of %q", o, b)
+			}
+			seen.Add(o)
+		}
+		if len(out) > 10_000 {
+			t.Fatal(len(out))
+		}
+	})
 }
 
 // What is here already is not sent again: the remote is told.
