@@ -34,6 +34,7 @@ type Jobs struct {
 	engine *jobs.Engine
 	board  *jobview.Board
 	clock  clock
+	ends   ends
 
 	private map[string]bool         // by name of the definition
 	notices map[string]notify.Rules // likewise
@@ -54,7 +55,7 @@ func (s *Server) buildJobs() error {
 	const op = "server: jobs"
 	h := &Jobs{
 		cfg: s.cfg, queue: s.store.Jobs(), vault: s.vault, public: s.public, log: s.log.With("room", "jobs"),
-		ids: jobs.NewIDs(s.now, rand.Reader), clock: clock{s.now, s.putClock}, private: map[string]bool{},
+		ids: jobs.NewIDs(s.now, rand.Reader), clock: clock{s.now, s.putClock}, ends: newEnds(), private: map[string]bool{},
 		find:  func(ctx context.Context, repo grasp.Addr) (grasp.Hosting, error) { return s.steward.Find(ctx, repo) },
 		repos: s.store.ReposAfter,
 	}

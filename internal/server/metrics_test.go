@@ -12,10 +12,12 @@ import (
 
 // What is counted is seen to move; what the operator sees is not on the public listener.
 func TestMetrics(t *testing.T) {
-	h := housetest.Start(t, func(c *config.Config) { c.Admin.Listen = "127.0.0.1:0" })
+	h := housetest.Start(t, func(c *config.Config) { c.Admin.Listen = "127.0.0.1:0" },
+		housetest.WithJobs("jobs:\n  - {name: x, repos: ['*/*'], on: {push: {}}, exec: {run: ['true'], workdir: empty}}\n"))
 	c := h.Dial()
 	alice := housetest.NewKey(t)
 	w := h.Served(c, alice, "hello", time.Now().Unix()-10)
+	h.Worked()
 	c.Query(nostr.Filter{Kinds: []int{30617}})
 	housetest.Clone(t, h.Repo(alice, "hello"))
 	w.Commit()
@@ -25,27 +27,30 @@ func TestMetrics(t *testing.T) {
 	c.Refused(forged, "invalid:")
 
 	for name, least := range map[string]float64{
-		`gitroost_githttp_pushes_total{outcome="ok"}`:      1,
-		`gitroost_githttp_pushes_total{outcome="refused"}`: 1,
-		"gitroost_githttp_advertisements_total":            3,
-		"gitroost_githttp_ls_refs_total":                   1,
-		"gitroost_githttp_fetches_total":                   1,
-		"gitroost_githttp_received_bytes_total":            100,
-		"gitroost_githttp_sent_bytes_total":                100,
-		"gitroost_quota_stored_bytes":                      1000,
-		`gitroost_quota_refusals_total{what="event"}`:      0,
-		"gitroost_relay_connections":                       1,
-		"gitroost_relay_events_total":                      3,
-		"gitroost_relay_events_refused_total":              1,
-		"gitroost_relay_bad_signatures_total":              1,
-		"gitroost_relay_requests_total":                    1,
-		"gitroost_relay_subscriptions":                     0,
-		"gitroost_relay_queued_bytes":                      0,
-		"gitroost_relay_filter_bytes":                      0,
-		"gitroost_relay_delivered_total":                   0,
-		"gitroost_relay_slow_total":                        0,
-		"gitroost_relay_rate_limited_total":                0,
-		"gitroost_relay_negentropy_sessions":               0,
+		`gitroost_githttp_pushes_total{outcome="ok"}`:       1,
+		`gitroost_githttp_pushes_total{outcome="refused"}`:  1,
+		"gitroost_githttp_advertisements_total":             3,
+		"gitroost_githttp_ls_refs_total":                    1,
+		"gitroost_githttp_fetches_total":                    1,
+		"gitroost_githttp_received_bytes_total":             100,
+		"gitroost_githttp_sent_bytes_total":                 100,
+		"gitroost_quota_stored_bytes":                       1000,
+		`gitroost_quota_refusals_total{what="event"}`:       0,
+		"gitroost_relay_connections":                        1,
+		"gitroost_relay_events_total":                       3,
+		"gitroost_relay_events_refused_total":               1,
+		"gitroost_relay_bad_signatures_total":               1,
+		"gitroost_relay_requests_total":                     1,
+		"gitroost_relay_subscriptions":                      0,
+		"gitroost_relay_queued_bytes":                       0,
+		"gitroost_relay_filter_bytes":                       0,
+		"gitroost_relay_delivered_total":                    0,
+		"gitroost_relay_slow_total":                         0,
+		"gitroost_relay_rate_limited_total":                 0,
+		"gitroost_relay_negentropy_sessions":                0,
+		`gitroost_jobs{state="queued"}`:                     0,
+		`gitroost_jobs_oldest_seconds{pool="jobs"}`:         0,
+		`gitroost_jobs_ended_total{kind="exec",state="ok"}`: 1, // S4-39
 	} {
 		if got := h.Metric(name); got < least {
 			t.Errorf("%s is %v, want at least %v", name, got, least)
