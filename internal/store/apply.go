@@ -24,6 +24,7 @@ type applier struct {
 	lesson  lesson // what of it concerns what is remembered
 	boxes   bool   // placeholders in boxes came or went
 	more    bool   // there is more to catch up with
+	line    queueing
 }
 
 func (a *applier) apply(p *plan) error {

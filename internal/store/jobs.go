@@ -115,7 +115,32 @@ type movedRef struct {
 
 // jobs queues new jobs, by the rules of jobs.Queue.
 func (a *applier) jobs(rows []jobRow, moved map[movedRef]int64) error {
+	if len(rows) == 0 {
+		return nil
+	}
+	ids := make([]jobs.ID, len(rows))
+	for i, r := range rows {
+		ids[i] = r.ID
+	}
+	list, err := json.Marshal(ids)
+	if err != nil {
+		return err
+	}
+	known := map[jobs.ID]bool{}
+	if err := a.rows(a.ctx, `SELECT j.id FROM json_each(?1) e CROSS JOIN jobs j ON j.id = e.value`, []any{string(list)}, func(row scanner) error {
+		var id jobs.ID
+		err := row.Scan(&id)
+		known[id] = true
+		return err
+	}); err != nil {
+		return err
+	}
+	a.line = queueing{}
 	for i := range rows {
+		if known[rows[i].ID] {
+			continue
+		}
+		known[rows[i].ID] = true
 		if err := a.addJob(&rows[i], moved); err != nil {
 			return err
 		}
@@ -123,12 +148,26 @@ func (a *applier) jobs(rows []jobRow, moved map[movedRef]int64) error {
 	return nil
 }
 
+// A queueing is what is known of the queue while a list of jobs is added to it, so that it is not asked
+// again for each: a push makes many jobs of one owner. Nothing is known any more once a job has ended.
+type queueing struct {
+	owned  map[ownedBy]int // how many of an owner wait
+	all    int             // how many do, if owned is not nil
+	seated map[seatOf]bool
+}
+
+type ownedBy struct {
+	owner id32
+	tells bool
+}
+
+type seatOf struct {
+	pool  string
+	owner id32
+}
+
 func (a *applier) addJob(r *jobRow, moved map[movedRef]int64) error {
 	var one int
-	known, err := a.row(`SELECT 1 FROM jobs WHERE id = ?1`, []any{string(r.ID)}, &one)
-	if err != nil || known {
-		return err
-	}
 	if r.Trigger == jobs.OnSchedule {
 		fresh, err := a.row(`INSERT INTO job_dues (owner, identifier, box, name, due) VALUES (?1, ?2, ?3, ?4, ?5)
 			ON CONFLICT DO UPDATE SET due = excluded.due WHERE excluded.due > due RETURNING 1`,
@@ -179,6 +218,20 @@ func (a *applier) addJob(r *jobRow, moved map[movedRef]int64) error {
 	if state.Ended() {
 		return nil
 	}
+	if by := (ownedBy{r.owner, r.pool == jobs.TellPool}); a.line.owned != nil {
+		a.line.all++
+		if _, ok := a.line.owned[by]; ok {
+			a.line.owned[by]++
+		}
+	}
+	at := seatOf{r.pool, r.owner}
+	if a.line.seated[at] {
+		return nil
+	}
+	if a.line.seated == nil {
+		a.line.seated = map[seatOf]bool{}
+	}
+	a.line.seated[at] = true
 	return a.seat(r.pool, r.owner)
 }
 
@@ -234,16 +287,23 @@ func (a *applier) overBounds(r *jobRow) (string, error) {
 	if tells {
 		most = bounds.Told
 	}
-	var owned, all int
-	if _, err := a.row(`SELECT (SELECT count(*) FROM jobs INDEXED BY jobs_waiting WHERE owner = ?1 AND state = 'waiting' AND (pool = ?2) = ?3)
-		+ (SELECT count(*) FROM jobs INDEXED BY jobs_pending WHERE owner = ?1 AND state = 'queued' AND (pool = ?2) = ?3),
-		(SELECT pending FROM job_counts)`, []any{r.owner[:], jobs.TellPool, tells}, &owned, &all); err != nil {
-		return "", err
+	by := ownedBy{r.owner, tells}
+	if _, ok := a.line.owned[by]; !ok {
+		var owned, all int
+		if _, err := a.row(`SELECT (SELECT count(*) FROM jobs INDEXED BY jobs_waiting WHERE owner = ?1 AND state = 'waiting' AND (pool = ?2) = ?3)
+			+ (SELECT count(*) FROM jobs INDEXED BY jobs_queued WHERE owner = ?1 AND state = 'queued' AND (pool = ?2) = ?3),
+			(SELECT pending FROM job_counts)`, []any{r.owner[:], jobs.TellPool, tells}, &owned, &all); err != nil {
+			return "", err
+		}
+		if a.line.owned == nil {
+			a.line.owned = map[ownedBy]int{}
+		}
+		a.line.owned[by], a.line.all = owned, all
 	}
 	switch {
-	case owned >= most:
+	case a.line.owned[by] >= most:
 		return "the owner has too many jobs waiting", nil
-	case all >= bounds.Total:
+	case a.line.all >= bounds.Total:
 		return "too many jobs wait", nil
 	}
 	if bounds.Budget == (jobs.Usage{}) || tells {
@@ -293,6 +353,7 @@ func (a *applier) makeWay(id, group string, policy jobs.Policy, created time.Tim
 
 // endJob ends a job, and settles what becomes of those that need it.
 func (a *applier) endJob(id string, state jobs.State, reason string, at int64) error {
+	a.line = queueing{}
 	var pool, name string
 	var owner id32
 	ok, err := a.row(`UPDATE jobs SET state = ?2, reason = ?3, ended = ?4, held_by = NULL, held_until = NULL, asked = NULL, asked_why = NULL

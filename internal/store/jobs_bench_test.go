@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -64,3 +65,31 @@ func BenchmarkJobs(b *testing.B) {
 type zeros struct{}
 
 func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
+
+// BenchmarkEnqueue20 queues what a push makes that matches twenty definitions, in one transaction. Besides
+// the time it says how much of a processor that took, which a busy machine does not change.
+func BenchmarkEnqueue20(b *testing.B) {
+	q := openQueue(b, jobs.Bounds{PerOwner: 1 << 30, Total: 1 << 30})
+	ids := jobs.NewIDs(time.Now, zeros{})
+	cpu := func() time.Duration {
+		var u syscall.Rusage
+		if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+			b.Fatal(err)
+		}
+		return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+	}
+	began, n := cpu(), 0
+	for b.Loop() {
+		n++
+		list := make([]jobs.Job, 20)
+		for i := range list {
+			list[i] = jobstest.Make(ids.Next(), jobstest.Repo(n%50, "r"), fmt.Sprint("job", i), time.Now(), func(j *jobs.Job) {
+				j.Policy, j.Group, j.Force = jobs.InTurn, fmt.Sprint(n%50, i), false
+			})
+		}
+		if err := q.Enqueue(b.Context(), list); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(cpu()-began)/1e6/float64(n), "ms-cpu/op")
+}

@@ -111,7 +111,7 @@ func (q Jobs) Counts(ctx context.Context) (map[jobs.State]int, error) {
 	out := map[jobs.State]int{}
 	err := q.s.read(ctx, "store: jobs", func(ctx context.Context, r *reader) error {
 		return r.rows(ctx, `SELECT 'waiting', count(*) FROM jobs INDEXED BY jobs_waiting WHERE state = 'waiting'
-			UNION ALL SELECT 'queued', count(*) FROM jobs INDEXED BY jobs_pending WHERE state = 'queued'
+			UNION ALL SELECT 'queued', count(*) FROM jobs INDEXED BY jobs_queued WHERE state = 'queued'
 			UNION ALL SELECT 'running', count(*) FROM jobs INDEXED BY jobs_running WHERE state = 'running'`, nil, func(row scanner) error {
 			var s jobs.State
 			var n int

@@ -28,8 +28,9 @@ DROP INDEX jobs_claims;
 DROP INDEX jobs_turn;
 CREATE INDEX jobs_turn ON jobs (owner, identifier, box, claim) WHERE claim > 0;
 
--- How many of one owner wait is counted in the index alone.
+-- How many of one owner wait is counted in the index from which jobs are claimed, and in one like it.
 DROP INDEX jobs_pending;
 DROP INDEX jobs_waiting;
-CREATE INDEX jobs_pending ON jobs (owner, pool) WHERE state = 'queued';
+DROP INDEX jobs_queued;
+CREATE INDEX jobs_queued  ON jobs (owner, pool, run_after) WHERE state = 'queued';
 CREATE INDEX jobs_waiting ON jobs (owner, pool) WHERE state = 'waiting';
