@@ -91,7 +91,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if err := h.serve(w, r, filepath.Join(h.cfg.Dir, own), strings.TrimPrefix(name, "/")); err != nil {
 		if !errors.Is(err, fs.ErrNotExist) {
-			h.cfg.Log.Warn("sites: a file cannot be read", "repo", repo, "err", err)
+			h.cfg.Log.Warn("sites: a file cannot be read", "repo", repo.String(), "err", err)
 		}
 		h.missing(w)
 	}

@@ -238,7 +238,7 @@ func (b *job) publish(ctx context.Context) (res jobs.Result, tree string) {
 		return failed(b.t, fault.Wrap("checkout", err)), ""
 	}
 	b.t.Printf("published %s: %d files, %d bytes, %s", rep.Commit, rep.Files, rep.Bytes, gen)
-	b.d.cfg.Log.Info("checkout published", "repo", b.t.Job.Repo, "job", b.t.Job.ID, "oid", rep.Commit, "files", rep.Files, "bytes", rep.Bytes)
+	b.d.cfg.Log.Info("checkout published", "repo", b.t.Job.Repo.String(), "job", b.t.Job.ID, "oid", rep.Commit, "files", rep.Files, "bytes", rep.Bytes)
 	if err := b.step("turned"); err != nil {
 		return failed(b.t, err), ""
 	}

@@ -104,7 +104,7 @@ func (d *Doer) do(ctx context.Context, t *work.Task) (jobs.Result, error) {
 	keep, grace := spec.Publish.Keep.OrElse()
 	began := d.cfg.Now()
 	opt := render.Options{
-		Theme: theme, Grace: grace, Keep: keep, Workers: d.cfg.Workers, Now: d.cfg.Now, Log: d.cfg.Log.With("repo", t.Job.Repo),
+		Theme: theme, Grace: grace, Keep: keep, Workers: d.cfg.Workers, Now: d.cfg.Now, Log: d.cfg.Log.With("repo", t.Job.Repo.String()),
 		Caps:     render.Caps{Commits: spec.Commits, Branches: branches, Files: spec.Files, Bytes: int64(spec.MaxBytes), Time: time.Duration(spec.Limits.Time)},
 		Progress: func(pages int) { t.Printf("%d pages so far", pages) },
 	}
