@@ -28,6 +28,13 @@ func (s *Server) doers() (map[string]work.Doer, error) {
 	if err != nil {
 		return nil, fault.Wrap(op, err)
 	}
+	if len(s.cfg.Jobs) > 0 {
+		for _, r := range programs.Runners(context.Background()) {
+			if r.Text != "" {
+				s.log.Info("jobs: not on this machine", "runner", r.Name, "why", r.Text)
+			}
+		}
+	}
 	trees, err := checkout.New(checkout.Config{
 		Folder: func(repo grasp.Addr) (string, error) {
 			own, err := gitdir.Folder(repo)

@@ -10,8 +10,10 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/gitroost/gitroost/grasp"
@@ -36,7 +38,8 @@ type Doer interface {
 	Do(ctx context.Context, t *Task) jobs.Result
 }
 
-// A Reaper is a Doer that can end what a process that died left running of j.
+// A Reaper is a Doer that can end what a process that died left running of j, which may be a job of
+// another kind that had it do a part. It is asked of jobs that left nothing, too.
 type Reaper interface {
 	Reap(ctx context.Context, j jobs.Job) error
 }
@@ -216,9 +219,11 @@ func remake(dir string) error {
 
 // Reap ends what a process that died left of j.
 func (h *Hall) Reap(ctx context.Context, j jobs.Job) error {
-	if r, ok := h.cfg.Doers[j.Kind].(Reaper); ok {
-		if err := r.Reap(ctx, j); err != nil {
-			return err
+	for _, kind := range slices.Sorted(maps.Keys(h.cfg.Doers)) { // also those who did parts of it
+		if r, ok := h.cfg.Doers[kind].(Reaper); ok {
+			if err := r.Reap(ctx, j); err != nil {
+				return err
+			}
 		}
 	}
 	left, err := filepath.Glob(filepath.Join(h.cfg.Dir, string(j.ID)+".*"))

@@ -67,7 +67,9 @@ func (p *Programs) wrap(pr *prog) ([]run.Arg, []*os.File, error) {
 			add("--ro-bind", dir, dir)
 		}
 	}
-	add("--proc", "/proc", "--dev", "/dev")
+	// In /proc/sys and elsewhere there the kernel asks for root's number, not for what root may do: where
+	// the server runs as root, a program without any privilege could rule the machine.
+	add("--proc", "/proc", "--remount-ro", "/proc", "--dev", "/dev")
 	size := int64(64 << 20)
 	if d := int64(pr.limits.Disk); d > 0 {
 		size = min(size, d)
@@ -77,6 +79,8 @@ func (p *Programs) wrap(pr *prog) ([]run.Arg, []*os.File, error) {
 	if pr.network {
 		files = append([]string{"/etc/resolv.conf", "/etc/hosts", "/etc/services", "/etc/protocols"}, etc...)
 	}
+	// Where programs live elsewhere than in /usr.
+	files = append([]string{"/nix/store", "/run/current-system", "/gnu/store"}, files...)
 	for _, f := range files {
 		if _, err := os.Stat(f); err == nil {
 			add("--ro-bind", f, f)
