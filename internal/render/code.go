@@ -156,6 +156,11 @@ func tokenise(text string, l chroma.Lexer, now func() time.Time) (out []chroma.T
 		}
 	}()
 	text = strings.ReplaceAll(text, "\r\n", "\n")
+	if l.Config().Name == "Go" {
+		if out, ok := goTokens(text); ok {
+			return out, true
+		}
+	}
 	next, err := chroma.Coalesce(l).Tokenise(nil, text)
 	if err != nil {
 		return nil, false

@@ -42,3 +42,6 @@ func ParseObjects(data []byte) (names []string) {
 	parseTag(data)
 	return names
 }
+
+// GoTokens returns the tokens of Go source.
+var GoTokens = goTokens

@@ -357,7 +357,9 @@ func TestSystemd(t *testing.T) {
 // Where the manager does not let us, bwrap or plain are taken; who asks for it is told.
 func TestSystemdRefuses(t *testing.T) {
 	w, _, m := systemdWorld(t)
+	m.mu.Lock()
 	m.refuse = true
+	m.mu.Unlock()
 	if res, _ := w.Run("exec", &work.Exec{Run: sh("true"), Sandbox: work.SandboxSystemd}); res.State != jobs.StartupFailure || !strings.Contains(res.Reason, "Permission denied") {
 		t.Errorf("%+v", res)
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/gitroost/gitroost/grasp"
 	"github.com/gitroost/gitroost/internal/gitdir"
 	"github.com/gitroost/gitroost/internal/jobs"
+	"github.com/gitroost/gitroost/internal/sites"
 	"github.com/gitroost/gitroost/internal/work"
 	"github.com/gitroost/gitroost/internal/work/site"
 	"github.com/gitroost/gitroost/internal/work/worktest"
@@ -99,7 +100,8 @@ func TestSiteWhileRead(t *testing.T) {
 	if res, log := w.Run("site", spec); res.State != jobs.OK {
 		t.Fatalf("%+v\n%s", res, log)
 	}
-	srv := httptest.NewServer(http.FileServer(http.Dir(filepath.Join(dir, "current"))))
+	srv := httptest.NewServer(sites.New(sites.Config{Dir: filepath.Join(w.Root, "pub", "sites"), Folder: gitdir.Folder,
+		Serves: func(context.Context, grasp.Addr) (bool, error) { return true, nil }}))
 	defer srv.Close()
 	stop := make(chan struct{})
 	var readers sync.WaitGroup
@@ -112,7 +114,7 @@ func TestSiteWhileRead(t *testing.T) {
 			default:
 			}
 			for _, path := range []string{"/", "/branches.html", "/tags.html"} {
-				res, err := http.Get(srv.URL + path)
+				res, err := http.Get(srv.URL + "/" + worktest.Demo.Owner.Npub() + "/demo" + path)
 				if err != nil {
 					t.Error(err)
 					return
