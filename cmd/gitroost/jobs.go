@@ -380,6 +380,9 @@ func (c *jobsCall) printMade(v *jobview.View) {
 		line += ": " + v.Reason
 	}
 	fmt.Fprintln(c.a.out, jobview.Readable([]byte(line)))
+	if strings.HasPrefix(v.Reason, jobs.ReasonAlready) {
+		fmt.Fprintln(c.a.out, "  it succeeded with this commit before; --force runs it again")
+	}
 	if !v.State.Ended() {
 		fmt.Fprintf(c.a.out, "  gitroost jobs log -f %s\n", v.ID)
 	}

@@ -348,6 +348,11 @@ func (x *visit) show() {
 	}
 	page := JobPage{View: v}
 	if len(v.Log.Attempts) > 0 {
+		done, ok := x.reading()
+		if !ok {
+			return
+		}
+		defer done()
 		if err := x.lastOf(&page); err != nil && !fault.Is(err, fault.NotFound) && !fault.Is(err, fault.Gone) {
 			x.fail(err)
 			return

@@ -42,13 +42,11 @@ func (x *visit) sendLog() {
 		x.follow(attempt, events)
 		return
 	}
-	select {
-	case x.h.readers <- struct{}{}:
-		defer func() { <-x.h.readers }()
-	default:
-		x.fail(fault.E(fault.Busy, "jobweb: log", "too many logs are being read; try again"))
+	done, ok := x.reading()
+	if !ok {
 		return
 	}
+	defer done()
 	t, err := x.h.board.Text(x.r.Context(), x.id, attempt)
 	if err != nil {
 		x.fail(err)
@@ -83,6 +81,17 @@ func (x *visit) sendLog() {
 		head.Set("ETag", `"`+tag+`"`)
 	}
 	http.ServeContent(x.w, x.r, "", time.Time{}, t)
+}
+
+// reading takes a place among those who read a log; false means that there is none, and that this was answered.
+func (x *visit) reading() (done func(), ok bool) {
+	select {
+	case x.h.readers <- struct{}{}:
+		return func() { <-x.h.readers }, true
+	default:
+		x.fail(fault.E(fault.Busy, "jobweb: log", "too many logs are being read; try again"))
+		return nil, false
+	}
 }
 
 // takesGzip reads an Accept-Encoding header.

@@ -35,6 +35,9 @@ func (s *Server) showJobs(h *Jobs) (*jobview.Board, error) {
 	})
 }
 
+// Board is jobs as people see them.
+func (h *Jobs) Board() *jobview.Board { return h.board }
+
 // open reports whether everybody may read a repository.
 func (h *Jobs) open(ctx context.Context, repo grasp.Addr) bool {
 	hosting, err := h.find(ctx, repo)
