@@ -5,9 +5,11 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -167,35 +169,61 @@ func (w *fetching) makeDir(st *state) error {
 	return nil
 }
 
+// maxWithout is how often a remote is asked again without an object of which it said that it is not there.
+const maxWithout = 4
+
 // run fetches. An error does not mean that nothing came.
 func (w *fetching) run(ctx context.Context) error {
-	err := w.fetch(ctx, w.f.Wants)
-	if err == nil || !fault.Is(err, fault.NotFound) {
-		return err
+	wants := slices.Clone(w.f.Wants)
+	var err error
+	knows := false // the remote takes ids, and said which it does not have
+	for range maxWithout {
+		if err = w.fetch(ctx, wants); err == nil || !fault.Is(err, fault.NotFound) {
+			return err
+		}
+		gone, ok := lacking(err, wants)
+		if !ok {
+			break
+		}
+		knows = true
+		if wants = slices.DeleteFunc(wants, func(o grasp.OID) bool { return o == gone }); len(wants) == 0 {
+			return err // and nothing else of it is of use
+		}
 	}
 	refs, lerr := w.list(ctx)
 	if lerr != nil {
 		return lerr
 	}
 	wanted := grasp.OIDSet{}
-	for _, o := range w.f.Wants {
+	for _, o := range wants {
 		wanted.Add(o)
 	}
-	var tips, all []grasp.OID
-	for _, o := range refs {
-		all = append(all, o)
-		if wanted.Has(o) {
-			tips = append(tips, o)
-		}
-	}
-	// What is at a tip is had for little. The rest may lie below others, which is worth one try.
-	if len(tips) > 0 && (len(tips) == len(wanted) || w.tips == w.f.Tried) {
+	tips := slices.DeleteFunc(slices.Clone(refs), func(o grasp.OID) bool { return !wanted.Has(o) })
+	// What is at a tip is had for little. The rest may lie below others, which is worth one try, unless
+	// the remote would have given it by its id.
+	if len(tips) > 0 && (knows || len(tips) == len(wanted) || w.tips == w.f.Tried) {
 		return w.fetch(ctx, tips)
 	}
-	if len(all) == 0 || w.tips == w.f.Tried {
+	if knows || len(refs) == 0 || w.tips == w.f.Tried {
 		return err
 	}
-	return w.fetch(ctx, all)
+	return w.fetch(ctx, refs)
+}
+
+var notOurRef = regexp.MustCompile(`not our ref ([0-9a-f]{40})`)
+
+// lacking returns which of wants a remote says that it does not have. Such a remote was asked by
+// protocol 2, and gives any object that it has.
+func lacking(err error, wants []grasp.OID) (grasp.OID, bool) {
+	var e *run.ExitError
+	if !errors.As(err, &e) {
+		return "", false
+	}
+	m := notOurRef.FindStringSubmatch(e.Stderr)
+	if m == nil || !slices.Contains(wants, grasp.OID(m[1])) {
+		return "", false
+	}
+	return grasp.OID(m[1]), true
 }
 
 // fetch asks the remote for these objects. fault.NotFound says that it did not give one of them.

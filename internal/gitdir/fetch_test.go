@@ -316,10 +316,7 @@ func TestFetchFallback(t *testing.T) {
 			e.commit("big2", "junk")
 			e.publish("main", "junk")
 			if name == "protocol 0" {
-				e.veto = func(w http.ResponseWriter, r *http.Request) bool {
-					r.Header.Del("Git-Protocol")
-					return false
-				}
+				e.veto = oldProtocol
 			}
 			h := open(t)
 			nowhere := grasp.OID(strings.Repeat("12", 20))
@@ -344,7 +341,8 @@ func TestFetchFallback(t *testing.T) {
 
 // A remote that was tried is not asked for everything again while it shows the same refs.
 func TestFetchTried(t *testing.T) {
-	e := newElsewhere(t)
+	e := newElsewhere(t, "protocol.version=0", "uploadpack.allowAnySHA1InWant=false")
+	e.veto = oldProtocol
 	e.commit("a", "one")
 	e.publish("main")
 	h := open(t)
@@ -373,13 +371,48 @@ func TestFetchTried(t *testing.T) {
 	}
 }
 
+// oldProtocol makes a server answer as before protocol 2.
+func oldProtocol(_ http.ResponseWriter, r *http.Request) bool {
+	r.Header.Del("Git-Protocol")
+	return false
+}
+
+// A remote that says which object it does not have is asked for nothing instead: nobody whose URL was
+// written into an event has to send a whole repository for it. What else it has comes by its id, however
+// deep it lies.
+func TestFetchNotThere(t *testing.T) {
+	e := newElsewhere(t)
+	deep := e.commit("a", "one")
+	e.write("big", string(noise(2<<20, 3)))
+	e.commit("b", "two")
+	e.publish("main")
+	h := open(t)
+	nowhere, neither := grasp.OID(strings.Repeat("12", 20)), grasp.OID(strings.Repeat("34", 20))
+	remote, err := dial.ParseRemote(e.url, true)
+	must(t, err)
+	for _, c := range []struct {
+		wants, got []grasp.OID
+	}{{[]grasp.OID{nowhere}, nil}, {[]grasp.OID{nowhere, deep, neither}, []grasp.OID{deep}}} {
+		p, err := newDialer().Proxy(t.Context(), remote, dial.Task{})
+		must(t, err)
+		out, err := h.Fetch(t.Context(), demo, steward.Fetching{Remote: remote, Proxy: p.URL(), Wants: c.wants})
+		p.Close()
+		if !slices.Equal(out.Got, c.got) || (err == nil) != (len(c.got) > 0) {
+			t.Errorf("of %v came %v, %v", c.wants, out.Got, err)
+		}
+		if p.Read() > 100_000 {
+			t.Errorf("%d bytes were read", p.Read())
+		}
+		if out.Quarantine != nil {
+			out.Quarantine.Discard()
+		}
+	}
+}
+
 // Refs of pull requests that are looked for are found below refs/nostr/.
 func TestFetchPull(t *testing.T) {
 	e := newElsewhere(t, "protocol.version=0", "uploadpack.allowAnySHA1InWant=false")
-	e.veto = func(w http.ResponseWriter, r *http.Request) bool {
-		r.Header.Del("Git-Protocol")
-		return false
-	}
+	e.veto = oldProtocol
 	e.commit("a", "one")
 	e.publish("main")
 	tip := e.commit("a", "two")
@@ -619,5 +652,77 @@ func TestFetchKilled(t *testing.T) {
 			h.sound(demo)
 		}
 		h.Close()
+	}
+}
+
+// What the child is told: no argument that a stranger wrote looks like an option, no password is among
+// them, the environment is ours alone, and only the one protocol is allowed. hardening §9, §13
+func TestFetchChild(t *testing.T) {
+	for _, name := range []string{"http_proxy", "https_proxy", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "GIT_PROXY_SSL_CERT", "GIT_SSL_NO_VERIFY", "GIT_TRACE_CURL", "GIT_CONFIG_GLOBAL", "GIT_OBJECT_DIRECTORY", "SSL_CERT_FILE", "NETRC"} {
+		t.Setenv(name, "/nowhere")
+	}
+	e := newElsewhere(t)
+	o := e.commit("a", "one")
+	e.publish("main")
+	real, err := exec.LookPath("git")
+	must(t, err)
+	dir := t.TempDir()
+	record := filepath.Join(dir, "record")
+	script := fmt.Sprintf("#!/bin/sh\nif [ \"$1\" = fetch ] || [ \"$1\" = ls-remote ]; then\n{ for a in \"$@\"; do printf 'arg %%s\\n' \"$a\"; done; env | sed 's/^/env /'; } >>%s\nfi\nexec %s \"$@\"\n", record, real)
+	wrapper := filepath.Join(dir, "git")
+	must(t, os.WriteFile(wrapper, []byte(script), 0o755))
+	h := openAt(t, filepath.Join(t.TempDir(), "data"), gitdir.Config{Git: wrapper})
+	nowhere := grasp.OID(strings.Repeat("12", 20))
+	e.veto = oldProtocol
+	_, err = h.bring(demo, e.url, o, nowhere) // the second makes it list the refs too
+	must(t, err)
+	text := readFile(t, record)
+	env := map[string]bool{}
+	var password string
+	for line := range strings.Lines(text) {
+		line = strings.TrimSuffix(line, "\n")
+		if kv, ok := strings.CutPrefix(line, "env "); ok {
+			env[kv] = true
+			if i := strings.Index(kv, "http://task:"); i >= 0 {
+				password, _, _ = strings.Cut(kv[i+len("http://task:"):], "@")
+			}
+			for _, bad := range []string{"/nowhere", "_proxy=", "_PROXY="} {
+				if strings.Contains(kv, bad) {
+					t.Errorf("the environment has %s", kv)
+				}
+			}
+		}
+	}
+	if len(password) < 16 {
+		t.Fatalf("no password of a proxy in\n%s", text)
+	}
+	for _, want := range []string{"GIT_ALLOW_PROTOCOL=http", "GIT_TERMINAL_PROMPT=0", "GIT_ASKPASS=/bin/false", "GIT_CONFIG_NOSYSTEM=1", "GIT_CONFIG_GLOBAL=/dev/null", "HOME=" + filepath.Join(h.root, "home")} {
+		if !env[want] {
+			t.Errorf("the environment lacks %s", want)
+		}
+	}
+	var options bool
+	for line := range strings.Lines(text) {
+		arg, ok := strings.CutPrefix(strings.TrimSuffix(line, "\n"), "arg ")
+		switch {
+		case !ok:
+		case arg == "fetch" || arg == "ls-remote":
+			options = true
+		case arg == "--":
+			options = false
+		case !options && arg != e.url:
+			t.Errorf("the operand %s is not the remote", arg)
+		case strings.Contains(arg, password) || strings.Contains(arg, string(o)):
+			t.Errorf("%s is among the arguments", arg)
+		}
+	}
+	for _, setting := range []string{"http.followRedirects", "http.sslVerify", "credential.helper", "transfer.fsckObjects", "protocol.allow"} {
+		found := false
+		for kv := range env {
+			found = found || strings.HasPrefix(kv, "GIT_CONFIG_KEY_") && strings.HasSuffix(kv, "="+setting)
+		}
+		if !found {
+			t.Errorf("%s is not set", setting)
+		}
 	}
 }
