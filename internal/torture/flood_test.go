@@ -52,7 +52,7 @@ func TestFlood(t *testing.T) {
 
 	waves, during, scale := append(allFloods(), "all"), *flood, 100
 	if during == 0 {
-		waves, during, scale = waves[len(waves)-1:], 3*time.Second, 10
+		waves, during, scale = waves[len(waves)-1:], 2*time.Second, 10
 	}
 	tm.stock(r, during)
 	calm := r.live(tm, git, a, during)

@@ -266,7 +266,10 @@ func (f *flooder) announcement(rnd *rand.Rand) *nostr.Event {
 
 // listen opens 50,000 subscriptions on 250 connections and reads what comes.
 func (f *flooder) listen(ctx context.Context) {
-	const conns, subs = 250, 200
+	conns, subs := 250, 200
+	if f.scale < 100 {
+		subs = 60 // soon there
+	}
 	var open atomic.Int64
 	f.each(ctx, conns/len(f.nets), 0, func(ws *websocket.Conn, rnd *rand.Rand) error {
 		go func() {

@@ -40,7 +40,7 @@ var (
 	kills     = flag.Int("kills", 15, "how often TestKills kills the server")
 	stops     = flag.Int("stops", 4, "how often TestStops stops the server")
 	mib       = flag.Int("mib", 128, "how much TestMemory pushes and clones, in MiB")
-	flood     = flag.Duration("flood", 0, "how long each flood of TestFlood lasts; 0 is a tenth of all of them for three seconds")
+	flood     = flag.Duration("flood", 0, "how long each flood of TestFlood lasts; 0 is a tenth of all of them for two seconds")
 	floodOnly = flag.String("floods", "", "which floods of TestFlood come alone, as a regular expression; all")
 	crush     = flag.Int("crush", 500, "how many repositories TestPurgatoryFlood announces")
 	seed      = flag.Int64("seed", 0, "the choices of a run; 0 takes new ones")
