@@ -1,6 +1,7 @@
 package bip340
 
 import (
+	"cmp"
 	"sync"
 	"sync/atomic"
 
@@ -25,8 +26,9 @@ type keys struct {
 	mu sync.RWMutex
 	m  map[[32]byte]*point
 
-	familiar [maxFamiliar]*point // those with steps, nil for none
-	next     int                 // whose place is taken next
+	familiar []*point // those with steps, at most maxFamiliar, or most if that is set
+	next     int      // whose place is taken next when there are as many
+	most     int
 }
 
 // steps returns the steps of p if its key is familiar, or nil.
@@ -39,7 +41,7 @@ func (k *keys) steps(p *point) steps {
 		return nil
 	}
 	k.mu.RLock()
-	full := k.familiar[k.next] != nil
+	full := k.full()
 	k.mu.RUnlock()
 	if full && used != deserving {
 		return nil
@@ -47,15 +49,22 @@ func (k *keys) steps(p *point) steps {
 	all := makeSteps(&p.odd[0], stepP, stepsP)
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if old := k.familiar[k.next]; old != nil {
+	if k.full() {
+		k.next %= len(k.familiar)
+		old := k.familiar[k.next]
 		old.used.Store(0)
 		old.steps.Store(nil)
+		k.familiar[k.next] = p
+		k.next++
+	} else {
+		k.familiar = append(k.familiar, p)
 	}
-	k.familiar[k.next] = p
-	k.next = (k.next + 1) % len(k.familiar)
 	p.steps.Store(&all)
 	return all
 }
+
+// full reports whether every place is taken. It is called with mu held.
+func (k *keys) full() bool { return len(k.familiar) >= cmp.Or(k.most, maxFamiliar) }
 
 // get returns the point of key, or nil if there is none.
 func (k *keys) get(c *constants, key *[32]byte) *point {
