@@ -21,6 +21,8 @@ type Engine struct {
 
 	Reach []netip.Prefix // what jobs that tell others may reach beside the world
 
+	Nostr string // which events tell of jobs: none, ngit-ci
+
 	Sandbox   string // of programs of the operator's jobs: auto, systemd, bwrap, plain
 	Untrusted string // likewise of those that pull requests start
 
@@ -70,6 +72,8 @@ func engine(e *Engine) []Setting {
 			"Time on the clock that the jobs of one owner may use in 24 hours. 0s is no bound."),
 		prefixes(&e.Reach, "jobs_engine.reach",
 			"Address ranges that webhooks, notifications and mirrors of jobs may reach although they are not the world, beside those of outward.allow: 127.0.0.0/8 for an ntfy server on this machine. With any, http:// will do for them."),
+		choice(&e.Nostr, "jobs_engine.nostr", "none", []string{"none", "ngit-ci"},
+			"Whether events of Nostr, signed by the server's own key, tell how jobs of public repositories stand and how they ended, and maintainers may start jobs that say on: {manual: true} with events of theirs: ngit-ci, the kinds 9840 to 9844 and 39842, which are experimental."),
 		choice(&e.Sandbox, "jobs_engine.sandbox", "auto", []string{"auto", "systemd", "bwrap", "plain"},
 			"What stands around the programs of jobs that name nothing: auto takes systemd where it can be reached, else bubblewrap, else limits alone."),
 		choice(&e.Untrusted, "jobs_engine.untrusted_sandbox", "bwrap", []string{"systemd", "bwrap"},

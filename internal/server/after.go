@@ -31,7 +31,11 @@ func (h *Jobs) after(j jobs.Job) []jobs.Job {
 		h.log.Error("jobs that follow another cannot be told of it", "job", j.ID, "err", err)
 		list = nil
 	}
-	return append(list, notices.Follow(j, previous, h.ids)...)
+	list = append(list, notices.Follow(j, previous, h.ids)...)
+	if h.published(j) {
+		list = append(list, notify.Events(j, h.ids)...)
+	}
+	return list
 }
 
 // previous returns how the job before j ended, of the same name, repository and ref; "" if there was

@@ -36,6 +36,9 @@ func (s *Server) runHunt(ctx context.Context) error {
 // arrived has the git data of an event looked for that was taken (G02-12): soon if it came from another
 // server, and after a while if whoever published it is expected to push.
 func (s *Server) arrived(ctx context.Context, ev *nostr.Event, v grasp.Verdict, synced bool) {
+	if v == grasp.Accepted && !synced {
+		s.jobs.asked(ctx, ev)
+	}
 	if s.hunter == nil || v != grasp.Held && !(v == grasp.Accepted && ev.Kind == grasp.KindAnnouncement) {
 		return
 	}

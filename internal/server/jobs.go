@@ -39,6 +39,7 @@ type Jobs struct {
 	private map[string]bool         // by name of the definition
 	notices map[string]notify.Rules // likewise
 	tell    telling
+	server  *Server // for what concerns events
 	find    func(ctx context.Context, repo grasp.Addr) (grasp.Hosting, error)
 	repos   func(ctx context.Context, after grasp.Addr, limit int) ([]grasp.Addr, error)
 

@@ -43,6 +43,7 @@ func (s *Server) buildTelling(h *Jobs, doers map[string]work.Doer) error {
 	if err != nil {
 		return fault.Wrap(op, err)
 	}
+	h.server = s
 	key := hook.DeriveKey(secret)
 	h.tell.public = hook.PublicKey(key)
 	if h.tell.off, err = hook.OpenSwitches(filepath.Join(s.cfg.Data, "webhooks.json")); err != nil {
@@ -59,7 +60,7 @@ func (s *Server) buildTelling(h *Jobs, doers map[string]work.Doer) error {
 	}
 	if h.tell.notes, err = notify.New(notify.Config{
 		Client: client, Now: s.now, Target: target, Secret: reveal, Webhooks: h.tell.hooks,
-		Tail: h.tail, RetryURL: h.retryURL,
+		Tail: h.tail, RetryURL: h.retryURL, Nostr: s.tellNostr,
 	}); err != nil {
 		return err
 	}
@@ -113,5 +114,6 @@ func (b begins) Run(ctx context.Context, j jobs.Job, log jobs.Log) jobs.Result {
 			b.jobs.log.Warn("nobody is told that a job begins", "job", j.ID, "err", err) // it runs all the same (S0-41)
 		}
 	}
+	defer b.jobs.progress(ctx, j)()
 	return b.Hall.Run(ctx, j, log)
 }

@@ -19,27 +19,31 @@ import (
 // to templates. It has no environment, no paths, no reason in a program's own words and no line of a
 // log (S0-12).
 type About struct {
-	ID       jobs.ID       `json:"id"`
-	Run      jobs.ID       `json:"run"`
-	Repo     string        `json:"repo"` // "npub1…/identifier"
-	Owner    string        `json:"owner"`
-	Name     string        `json:"name"` // the identifier alone
-	Job      string        `json:"job"`  // as the configuration calls it
-	Kind     string        `json:"kind"`
-	Trigger  string        `json:"trigger"`
-	Ref      string        `json:"ref"`
-	Branch   string        `json:"branch"` // or tag: Ref without refs/heads/ or refs/tags/
-	Old      string        `json:"old"`
-	New      string        `json:"new"`
-	Push     string        `json:"push"`
-	State    jobs.State    `json:"state"`
-	Previous jobs.State    `json:"previous,omitempty"` // how the one before ended, of the same job, repository and ref; "" if none did
-	Exit     int           `json:"exit"`               // of what was ended by a signal, 128 and its number
-	Signal   string        `json:"signal,omitempty"`   // "KILL"
-	Attempt  int           `json:"attempt"`
-	Took     time.Duration `json:"took"` // nanoseconds
-	Started  time.Time     `json:"started"`
-	Ended    time.Time     `json:"ended,omitzero"`
+	ID         jobs.ID       `json:"id"`
+	Run        jobs.ID       `json:"run"`
+	Repo       string        `json:"repo"` // "npub1…/identifier"
+	Owner      string        `json:"owner"`
+	Name       string        `json:"name"` // the identifier alone
+	Job        string        `json:"job"`  // as the configuration calls it
+	Kind       string        `json:"kind"`
+	Trigger    string        `json:"trigger"`
+	Ref        string        `json:"ref"`
+	Branch     string        `json:"branch"` // or tag: Ref without refs/heads/ or refs/tags/
+	Old        string        `json:"old"`
+	New        string        `json:"new"`
+	Push       string        `json:"push"`
+	Event      string        `json:"event,omitempty"`      // that asked for it
+	Actor      string        `json:"actor,omitempty"`      // who asked for it
+	Definition string        `json:"definition,omitempty"` // the hash of the job's definition
+	Queued     time.Time     `json:"queued,omitzero"`
+	State      jobs.State    `json:"state"`
+	Previous   jobs.State    `json:"previous,omitempty"` // how the one before ended, of the same job, repository and ref; "" if none did
+	Exit       int           `json:"exit"`               // of what was ended by a signal, 128 and its number
+	Signal     string        `json:"signal,omitempty"`   // "KILL"
+	Attempt    int           `json:"attempt"`
+	Took       time.Duration `json:"took"` // nanoseconds
+	Started    time.Time     `json:"started"`
+	Ended      time.Time     `json:"ended,omitzero"`
 }
 
 // OK reports whether the job succeeded, Bad whether it failed.
@@ -55,6 +59,7 @@ func Of(j jobs.Job, previous jobs.State) About {
 	a := About{
 		ID: j.ID, Run: j.Run, Repo: RepoName(j.Repo), Owner: string(j.Repo.Owner), Name: j.Repo.ID, Job: j.Name, Kind: j.Kind,
 		Trigger: string(j.Trigger), Ref: string(j.Ref), Branch: shortRef(j.Ref), Old: string(j.Old), New: string(j.New), Push: j.Push,
+		Event: string(j.Cause), Actor: string(j.Actor), Definition: j.Definition.String(), Queued: j.Created,
 		State: j.State, Previous: previous, Exit: j.Exit, Signal: j.Signal, Attempt: j.Attempt, Started: j.Started, Ended: j.Ended,
 	}
 	if n, ok := signals[j.Signal]; ok {

@@ -73,6 +73,7 @@ type Notify struct {
 
 	About   *About `yaml:"-" json:"about,omitempty"`
 	Started bool   `yaml:"-" json:"started,omitempty"` // it tells of a beginning
+	Nostr   bool   `yaml:"-" json:"nostr,omitempty"`   // it is told in events of Nostr, to whom it may concern
 }
 
 // Check reports what makes no sense.

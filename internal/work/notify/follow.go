@@ -112,24 +112,42 @@ func (r Rules) tell(j jobs.Job, previous jobs.State, now time.Time, ids *jobs.ID
 				continue
 			}
 			told[to] = true
-			spec, err := json.Marshal(work.Notify{To: []string{to}, Message: n.Message, About: &about, Started: j.State == jobs.Running})
-			if err != nil || len(spec) > jobs.MaxSpec {
-				continue // the configuration was checked, and what it may say is bounded
+			if job, ok := message(j, to, work.Notify{To: []string{to}, Message: n.Message, About: &about, Started: j.State == jobs.Running}, now, ids); ok {
+				out = append(out, job)
 			}
-			habits := jobs.HabitsOf("notify")
-			name := work.Cut("notify:"+to, jobs.MaxName)
-			definition := jobs.HashOf("notify", string(spec))
-			out = append(out, jobs.Job{
-				ID: ids.Next(), Run: j.Run, Repo: j.Repo, Name: name, Kind: "notify", Class: jobs.Operator, Pool: habits.Pool,
-				Trigger: jobs.OnJob, Ref: j.Ref, Old: j.Old, New: j.New, Push: j.Push, Cause: j.Cause, Actor: j.Actor, Depth: j.Depth + 1,
-				Definition: definition, Input: jobs.InputKey(j.Repo, name, j.Ref, j.New, definition),
-				// Of what is told of one job to one target the newest counts: no "started" comes after the end.
-				Group: fmt.Sprintf("notify\n%s\n%s", to, j.ID), Policy: jobs.Latest, Force: true,
-				Retry: habits.Retry, Timeout: timeout, Spec: spec, Created: now,
-			})
 		}
 	}
 	return out
+}
+
+// message returns the job that tells to of j; false if it would be too large, which no configuration
+// that was checked allows.
+func message(j jobs.Job, to string, n work.Notify, now time.Time, ids *jobs.IDs) (jobs.Job, bool) {
+	spec, err := json.Marshal(n)
+	if err != nil || len(spec) > jobs.MaxSpec {
+		return jobs.Job{}, false
+	}
+	habits := jobs.HabitsOf("notify")
+	name := work.Cut("notify:"+to, jobs.MaxName)
+	definition := jobs.HashOf("notify", string(spec))
+	return jobs.Job{
+		ID: ids.Next(), Run: j.Run, Repo: j.Repo, Name: name, Kind: "notify", Class: jobs.Operator, Pool: habits.Pool,
+		Trigger: jobs.OnJob, Ref: j.Ref, Old: j.Old, New: j.New, Push: j.Push, Cause: j.Cause, Actor: j.Actor, Depth: j.Depth + 1,
+		Definition: definition, Input: jobs.InputKey(j.Repo, name, j.Ref, j.New, definition),
+		// Of what is told of one job to one target the newest counts: no "started" comes after the end.
+		Group: fmt.Sprintf("notify\n%s\n%s", to, j.ID), Policy: jobs.Latest, Force: true,
+		Retry: habits.Retry, Timeout: timeout, Spec: spec, Created: now,
+	}, true
+}
+
+// Events returns the job that tells of the end of ended in events of Nostr (D8).
+func Events(ended jobs.Job, ids *jobs.IDs) []jobs.Job {
+	about := work.Of(ended, "")
+	job, ok := message(ended, "nostr", work.Notify{Nostr: true, About: &about}, ended.Ended, ids)
+	if !ok {
+		return nil
+	}
+	return []jobs.Job{job}
 }
 
 // A Shelf is where jobs are looked up.

@@ -42,6 +42,9 @@ type Config struct {
 	// Tail returns the last lines of a job's log, masked. Nil has none.
 	Tail func(ctx context.Context, id jobs.ID, lines int) (string, error)
 
+	// Nostr tells of a job that has ended in events of Nostr. Nil does not.
+	Nostr func(ctx context.Context, t *work.Task, about work.About) error
+
 	// RetryURL returns the address at which that one job can be run again, once (§3.10), or "". Nil
 	// offers none.
 	RetryURL func(id jobs.ID) string
@@ -81,6 +84,16 @@ func (d *Doer) Do(ctx context.Context, t *work.Task) jobs.Result {
 	about := work.Of(t.Job, "")
 	if spec.About != nil {
 		about = *spec.About
+	}
+	if spec.Nostr {
+		if d.cfg.Nostr == nil {
+			t.Printf("nobody is told: jobs_engine.nostr is none")
+			return jobs.Result{State: jobs.OK}
+		}
+		if err := d.cfg.Nostr(ctx, t, about); err != nil {
+			return failed(err, false)
+		}
+		return jobs.Result{State: jobs.OK}
 	}
 	what := work.Tell(about, t.URL)
 	if spec.LogExcerpt {
