@@ -10,7 +10,7 @@ RUN CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X github.com/gitroost/gitr
 
 FROM debian:trixie-slim
 RUN apt-get update \
-	&& apt-get install -y --no-install-recommends git ca-certificates \
+	&& apt-get install -y --no-install-recommends git ca-certificates bubblewrap openssh-client \
 	&& rm -rf /var/lib/apt/lists/* \
 	&& useradd --system --uid 7334 --home-dir /data --shell /usr/sbin/nologin gitroost \
 	&& install -d -o gitroost -g gitroost -m 0700 /data

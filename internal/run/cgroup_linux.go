@@ -18,8 +18,12 @@ type Groups struct {
 	has  map[string]bool // controllers that are handed on to groups made below root
 }
 
+// ServerGroup is the name of a group in which a service manager puts this process alone (DelegateSubgroup=
+// in systemd): the one above is handed to us then, and, having no processes of its own, can bound others.
+const ServerGroup = "server"
+
 // OpenGroups returns where groups can be made: in path, or, if that is "", below the group that this
-// process is in. It fails where cgroup v2 is not mounted, cannot be written, or cannot end a group
+// process is in, or beside it if it is called ServerGroup. It fails where cgroup v2 is not mounted, cannot be written, or cannot end a group
 // (Linux before 5.14). The groups that a dead process left there, and what runs in them, are left to
 // EndGroup.
 func OpenGroups(path string) (*Groups, error) {
@@ -33,6 +37,9 @@ func OpenGroups(path string) (*Groups, error) {
 			return nil, err
 		}
 		path = filepath.Join(mount, own)
+		if filepath.Base(path) == ServerGroup {
+			path = filepath.Dir(path)
+		}
 		if _, err := os.Stat(path); err != nil {
 			path = mount // another namespace's name for it
 		}
