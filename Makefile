@@ -8,7 +8,7 @@ LDFLAGS = -s -w -X github.com/gitroost/gitroost/internal/server.version=$(VERSIO
 
 # Packages whose goroutines share something. make check runs them under the race detector.
 RACE = ./internal/lock/... ./internal/run/... ./internal/durable/... ./internal/steward/... ./internal/store/... ./internal/gitdir/... \
-	./internal/relay/... ./internal/negentropy/... ./internal/githttp/... ./internal/client/... ./internal/web/... ./internal/server/... ./cmd/...
+	./internal/work/... ./internal/sites/... ./internal/relay/... ./internal/negentropy/... ./internal/githttp/... ./internal/client/... ./internal/web/... ./internal/server/... ./cmd/...
 FUZZTIME ?= 30s
 KILLS ?= 500
 MIB ?= 1024
