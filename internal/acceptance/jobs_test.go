@@ -309,3 +309,66 @@ jobs:
 		t.Errorf("%v", err)
 	}
 }
+
+// S0-14: whoever pushes is told of ten jobs one by one, and of the others that there are more; and what
+// came of those that do not run.
+func TestJobsArePushersNews(t *testing.T) {
+	t.Parallel()
+	var file strings.Builder
+	file.WriteString("jobs_engine: {per_repo: 8, per_owner: 8, owner_queue: 12}\njobs:\n")
+	for i := range 13 {
+		fmt.Fprintf(&file, "  - {name: j%02d, repos: [\"*/*\"], on: {push: {}}, needs: [], exec: {run: [\"true\"], workdir: empty}}\n", i)
+	}
+	h := housetest.Start(t, housetest.WithJobs(file.String()))
+	c, alice := h.Dial(), housetest.NewKey(t)
+	w := h.Served(c, alice, "demo", time.Now().Unix()-100)
+	h.Worked()
+	was, is := w.Git("rev-parse", "HEAD"), w.Commit()
+	c.Must(alice.State("demo", time.Now().Unix()-50, "main="+is))
+	words := h.PushRaw(h.Repo(alice, "demo"), w.Pack(is, "^"+was), was+" "+is+" refs/heads/main").Words
+	if n := strings.Count(words, "gitroost: job j"); n != 10 || !strings.Contains(words, "gitroost: 3 more jobs: "+h.URL+"/jobs") {
+		t.Errorf("%d jobs are told of:\n%s", n, words)
+	}
+	if j := h.Made("j00", 2)[1]; !strings.Contains(words, "gitroost: job j00 "+string(j.ID)+" queued "+h.URL+"/jobs/"+string(j.ID)) {
+		t.Errorf("no line of j00:\n%s", words)
+	}
+	skipped := 0
+	for _, j := range h.Worked() {
+		if j.State == jobs.Skipped && j.New == grasp.OID(is) {
+			skipped++
+		}
+	}
+	if skipped > 1 { // at most one of 13 had no room; it depends on how fast the first began
+		t.Errorf("%d were skipped", skipped)
+	}
+}
+
+// S0-29: logs go when they are old, and it is remembered that there were some; then the job goes too.
+func TestJobsAreForgotten(t *testing.T) {
+	t.Parallel()
+	h := housetest.Start(t, housetest.WithJobs(`
+jobs_engine: {logs: {age: 24h}, age: 10d}
+jobs:
+  - {name: x, repos: ["*/*"], on: {push: {}}, concurrency: {policy: all}, exec: {run: [echo, hello], workdir: empty}}
+`))
+	h.Served(h.Dial(), housetest.NewKey(t), "demo", time.Now().Unix()-100)
+	h.Worked()
+	j := h.Made("x", 1)[0]
+	attempts := func() int {
+		list, err := h.Jobs().Logs().Attempts(string(j.ID))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(list)
+	}
+	if j.Log != jobs.LogKept || attempts() != 1 {
+		t.Fatalf("%+v, %d logs", j, attempts())
+	}
+	h.Clock.Advance(8 * 24 * time.Hour)
+	housetest.Within(t, time.Minute, "the log goes", func() bool { return h.Made("x", 1)[0].Log == jobs.LogGone })
+	if attempts() != 0 {
+		t.Error("the file is still there")
+	}
+	h.Clock.Advance(120 * 24 * time.Hour)
+	housetest.Within(t, time.Minute, "the job goes", func() bool { return len(h.AllJobs()) == 0 })
+}

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	mathrand "math/rand/v2"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -116,9 +117,21 @@ func (h *Jobs) objects(ctx context.Context, repo grasp.Addr) (work.Objects, erro
 // for. It reads what git has to say about ev only if a definition asks for it.
 func (h *Jobs) follow(ctx context.Context, ev jobs.Event) (list []jobs.Job, remarks []string) {
 	book := h.book.Load()
+	names := book.Names()
+	if len(names) == 0 {
+		return nil, nil
+	}
+	if most := max(maxPairs/len(names), 1); len(ev.Changes) > most {
+		h.log.Warn("more refs moved than are held against definitions", "repo", ev.Repo.String(), "refs", len(ev.Changes), "looked_at", most)
+		remarks = append(remarks, fmt.Sprintf("%d refs moved, and only the first %d can make jobs", len(ev.Changes), most))
+		ev.Changes = ev.Changes[:most]
+	}
 	paths, messages := book.Asks(ev)
 	ev.Facts = h.facts(ctx, ev, paths, messages)
 	list, dropped := book.Plan(ev, h.ids)
+	if len(list) > 0 && slices.ContainsFunc(ev.Options, skips) {
+		remarks = append(remarks, "these run all the same: their definitions do not say skip_ci: true")
+	}
 	if dropped > 0 {
 		h.log.Warn("more jobs than one happening makes", "repo", ev.Repo.String(), "dropped", dropped)
 		remarks = append(remarks, fmt.Sprintf("%d more jobs match than the %d that one push makes", dropped, jobs.MaxPerEvent))
@@ -126,17 +139,37 @@ func (h *Jobs) follow(ctx context.Context, ev jobs.Event) (list []jobs.Job, rema
 	return list, append(remarks, unmatched(book.Explain(ev))...)
 }
 
+// skips reports whether a push option asks for no jobs.
+func skips(option string) bool { return option == "skip-jobs" || option == "skip-ci" }
+
+// What one happening may cost while its identifier is locked: how many refs are held against how many
+// definitions, how many of the refs git is asked about, and for how long. What git was not asked about
+// counts as unknown, and fits.
+const (
+	maxPairs = 200_000
+	maxFacts = 20
+	factTime = 10 * time.Second
+)
+
 // facts asks git what definitions want to know of changes.
 func (h *Jobs) facts(ctx context.Context, ev jobs.Event, paths, messages []grasp.RefChange) map[grasp.RefName]jobs.Facts {
+	ctx, cancel := context.WithTimeout(ctx, factTime)
+	defer cancel()
 	out := map[grasp.RefName]jobs.Facts{}
-	for _, c := range paths {
-		list, ok := h.vault.Changed(ctx, ev.Repo, c, ev.Head, jobs.MaxPaths)
-		out[c.Ref] = jobs.Facts{Paths: list, Unknown: !ok}
+	for i, c := range paths {
+		f := jobs.Facts{Unknown: true}
+		if i < maxFacts {
+			list, ok := h.vault.Changed(ctx, ev.Repo, c, ev.Head, jobs.MaxPaths)
+			f = jobs.Facts{Paths: list, Unknown: !ok}
+		}
+		out[c.Ref] = f
 	}
-	for _, c := range messages {
+	for i, c := range messages {
 		f, known := out[c.Ref]
 		f.Unknown = f.Unknown || !known // nobody asked for its paths
-		f.Message = h.vault.Message(ctx, ev.Repo, c.New)
+		if i < maxFacts {
+			f.Message = h.vault.Message(ctx, ev.Repo, c.New)
+		}
 		out[c.Ref] = f
 	}
 	return out
