@@ -87,7 +87,7 @@ func (s *Steward) happenings(ctx context.Context, k *known, sc scene, plan grasp
 			if push != nil && push.repo == repo {
 				one.Push, one.Options = push.id, push.options
 			}
-			one.Changes = []grasp.RefChange{{Ref: grasp.PullRef(p.ID), New: p.Tip}}
+			one.Changes = []grasp.RefChange{{Ref: grasp.PullRef(p.ID), Old: grasp.ZeroOID, New: p.Tip}}
 			for _, ch := range moves[repo].Changes {
 				if ch.Ref == grasp.PullRef(p.ID) {
 					one.Changes[0] = ch
