@@ -217,7 +217,7 @@ func (l *Logs) Begin(job string, attempt int) (*Log, error) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.live[k] != nil {
+	if old := l.live[k]; old != nil && !old.ended() {
 		return nil, fault.Errorf(fault.Duplicate, "joblog: begin", "attempt %d of job %s has a log that is not closed", attempt, job)
 	}
 	log, err := newLog(l, k)
@@ -239,7 +239,7 @@ func (l *Logs) Attempts(job string) ([]int, error) {
 	}
 	var out []int
 	l.mu.Lock()
-	for k := range l.live {
+	for k := range l.live { // few: those of jobs that run
 		if k.job == job {
 			out = append(out, k.attempt)
 		}
@@ -265,12 +265,23 @@ func (l *Logs) Remove(job string) error {
 		return err
 	}
 	for _, n := range attempts {
+		l.forget(key{job, n})
 		if err := os.Remove(l.packedPath(key{job, n})); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fault.Wrap("joblog: remove", err)
 		}
 	}
 	_ = os.Remove(l.shelf(job)) // if it is empty now
 	return nil
+}
+
+// forget removes a log that has ended and could not be made into what it should become.
+func (l *Logs) forget(k key) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if g := l.live[k]; g != nil && g.ended() {
+		delete(l.live, k)
+		_ = os.Remove(l.livePath(k)) // at the next start it is tried again
+	}
 }
 
 // size is how many bytes all ended logs of a job take.

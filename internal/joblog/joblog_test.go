@@ -503,3 +503,34 @@ func TestAttempts(t *testing.T) {
 		}
 	}
 }
+
+// A log that cannot become what it should is read as it is, and the next start tries again.
+func TestUnfinished(t *testing.T) {
+	dir := t.TempDir()
+	l, _ := open(t, dir, 0)
+	g := begin(t, l, 1)
+	io.WriteString(g.Stream("stdout"), "hello\n")
+	inTheWay := filepath.Join(dir, job[len(job)-2:])
+	if err := os.WriteFile(inTheWay, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := g.Close(); err == nil {
+		t.Fatal("there was room for a folder where a file is")
+	}
+	if got := text(t, l, 1); got != "hello\n" {
+		t.Errorf("%q", got)
+	}
+	if _, got := all(t, l, 0); got != "hello\n" {
+		t.Errorf("followed: %q", got)
+	}
+	if err := os.Remove(inTheWay); err != nil {
+		t.Fatal(err)
+	}
+	l, _ = open(t, dir, 0)
+	if got := text(t, l, 1); !strings.HasPrefix(got, "hello\n") {
+		t.Errorf("after a start: %q", got)
+	}
+	if left, _ := os.ReadDir(filepath.Join(dir, "live")); len(left) > 0 {
+		t.Errorf("left: %v", left)
+	}
+}

@@ -293,10 +293,12 @@ func (g *Log) Close() (int64, error) {
 	err := g.pack()
 	l := g.logs
 	l.mu.Lock()
-	delete(l.live, g.key)
 	if err == nil {
 		os.Remove(l.livePath(g.key)) // who reads it goes on
 	}
+	if err == nil || len(l.live) > maxUnfinished {
+		delete(l.live, g.key)
+	} // otherwise it is read as it is; the next start tries again in either case
 	l.wake()
 	l.mu.Unlock()
 	g.f.Close()
@@ -308,6 +310,17 @@ func (g *Log) Close() (int64, error) {
 	}
 	g.kept = kept
 	return kept, g.failed
+}
+
+// maxUnfinished is how many logs are remembered at most that run, or that ended and could not be made into what they
+// should become.
+const maxUnfinished = 256
+
+// ended reports whether the log was closed.
+func (g *Log) ended() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.closed
 }
 
 // pack writes the ended log as it stays.

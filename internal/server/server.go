@@ -210,7 +210,7 @@ func (s *Server) build() error {
 	}, desk{s.steward, s.jobs}, s.vault, s.log.With("room", "githttp"))
 
 	pages := web.New(web.Config{
-		PublicURL: s.public, Contact: cfg.Contact, Version: Version(), Now: s.now,
+		PublicURL: s.public, Contact: cfg.Contact, Version: Version(), Now: s.now, Jobs: len(cfg.Jobs) > 0,
 	}, source{s}, s.log.With("room", "web"))
 	s.pages = pages
 	s.manage = s.manager(cfg.Authorities(bound))

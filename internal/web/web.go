@@ -41,6 +41,7 @@ type Config struct {
 	Contact     string // of the operator, or ""
 	Version     string
 	MaxRepos    int              // on the landing page; 0 means 200
+	Jobs        bool             // jobs are defined: the pages say where they are seen
 	Now         func() time.Time // the clock; it must be set
 }
 
