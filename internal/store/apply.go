@@ -25,6 +25,8 @@ type applier struct {
 	boxes   bool   // placeholders in boxes came or went
 	more    bool   // there is more to catch up with
 	line    queueing
+
+	counts map[steward.Charge]int // by how much the tallies change in this transaction
 }
 
 func (a *applier) apply(p *plan) error {
@@ -392,8 +394,11 @@ func (a *applier) remove(r *row) error {
 			}
 		}
 	}
-	err := a.exec(a.ctx, `DELETE FROM events WHERE seq = ?1`, r.seq) // and, by its key, subjects
-	return err
+	if err := a.discharge(r.seq); err != nil {
+		return err
+	}
+	// By its key, subjects and charges go, too.
+	return a.exec(a.ctx, `DELETE FROM events WHERE seq = ?1`, r.seq)
 }
 
 // rest writes what is not about events.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/nbd-wtf/go-nostr"
@@ -12,6 +13,8 @@ import (
 	"github.com/gitroost/gitroost/internal/fault"
 	"github.com/gitroost/gitroost/internal/steward"
 )
+
+var errCharge = errors.New("a charge has another length")
 
 // Thread is part of steward.Ledger.
 func (s *Store) Thread(ctx context.Context, id grasp.EventID) (steward.Thread, error) {
@@ -50,7 +53,7 @@ func (s *Store) Thread(ctx context.Context, id grasp.EventID) (steward.Thread, e
 				return err
 			}
 			if len(c) != len(steward.Charge{}) {
-				return errors.New("a charge has another length")
+				return errCharge
 			}
 			charges = append(charges, steward.Charge(c))
 			return nil
@@ -132,14 +135,57 @@ func (a *applier) charge(r *row) error {
 	return a.writeCharges(r)
 }
 
-// writeCharges writes what an event counts for. That it counts is the work of a trigger.
+// writeCharges writes what an event counts for. That it counts is written when the transaction ends.
 func (a *applier) writeCharges(r *row) error {
+	for _, c := range r.charges {
+		a.count(c, 1)
+	}
 	for some := range slices.Chunk(r.charges, steward.MaxCharges) {
 		args := []any{r.seq}
 		for _, c := range some {
 			args = append(args, c[:])
 		}
 		if err := a.exec(a.ctx, insertCharges[len(some)], args...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// count notes that so many more events count for c.
+func (a *applier) count(c steward.Charge, n int) {
+	a.counts[c] += n
+}
+
+// discharge notes that an event which is about to be removed counts no more.
+func (a *applier) discharge(seq int64) error {
+	return a.rows(a.ctx, `SELECT charge FROM charges WHERE event = ?1`, []any{seq}, func(row scanner) error {
+		var c []byte
+		if err := row.Scan(&c); err != nil {
+			return err
+		}
+		if len(c) != len(steward.Charge{}) {
+			return errCharge
+		}
+		a.count(steward.Charge(c), -1)
+		return nil
+	})
+}
+
+// tally writes how many events more or fewer count for each charge since the transaction began.
+func (w *writer) tally(ctx context.Context, counts map[steward.Charge]int) error {
+	for _, c := range slices.SortedFunc(maps.Keys(counts), func(a, b steward.Charge) int { return slices.Compare(a[:], b[:]) }) {
+		n := counts[c]
+		var err error
+		switch {
+		case n > 0:
+			err = w.exec(ctx, `INSERT INTO tallies (charge, n) VALUES (?1, ?2) ON CONFLICT DO UPDATE SET n = n + ?2`, c[:], n)
+		case n < 0:
+			if err = w.exec(ctx, `UPDATE tallies SET n = n + ?2 WHERE charge = ?1`, c[:], n); err == nil {
+				err = w.exec(ctx, `DELETE FROM tallies WHERE charge = ?1 AND n <= 0`, c[:])
+			}
+		}
+		if err != nil {
 			return err
 		}
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 
 	"github.com/gitroost/gitroost/grasp"
+	"github.com/gitroost/gitroost/internal/fault"
 	"github.com/gitroost/gitroost/internal/steward"
 	"github.com/gitroost/gitroost/internal/store"
 	"github.com/gitroost/gitroost/internal/store/storetest"
@@ -417,5 +418,44 @@ func TestBriefLookup(t *testing.T) {
 	commit(steward.Change{Put: storetest.Entry(comment, grasp.Served)})
 	if a := ask(true); a.Known != grasp.Served {
 		t.Errorf("a brief question that memory cannot answer: %+v", a)
+	}
+}
+
+// TestRefusedChangeLosesNothing: a deletion that a tomb covers is refused; what it might have meant was filed
+// for it, and is neither lost nor filed again (N-007, N-032).
+func TestRefusedChangeLosesNothing(t *testing.T) {
+	s := with(t, 0, 0)
+	ctx := context.Background()
+	commit := func(c steward.Change) error {
+		_, err := s.Commit(ctx, c)
+		return err
+	}
+	if err := commit(steward.Change{Tombs: []steward.Tomb{{By: storetest.Key(1), Vanish: true, Until: 100}}}); err != nil {
+		t.Fatal(err)
+	}
+	later := storetest.Event(1, 1111, 200, "afterwards", nostr.Tag{"t", "x"})
+	e := storetest.Entry(later, grasp.Served)
+	e.Charges = counted(later)
+	if err := commit(steward.Change{Put: e}); err != nil {
+		t.Fatal(err)
+	}
+	old := storetest.Event(1, grasp.KindDeletion, 50, "from before")
+	err := commit(steward.Change{
+		Put:   storetest.Entry(old, grasp.Served),
+		Tombs: []steward.Tomb{{By: storetest.Key(1), ID: storetest.ID(9), Until: 50}},
+	})
+	if !fault.Is(err, fault.Refused) {
+		t.Fatalf("%v, want refused", err)
+	}
+	if n := s.OnTray(t); n != 0 {
+		t.Errorf("%d events are on the tray, though they were filed", n)
+	}
+	s.FileAll(t)
+	if got := found(t, s, nostr.Filter{Kinds: []int{1111}}); !slices.Equal(got, []string{later.ID}) {
+		t.Errorf("found %v, want %s", got, later.ID)
+	}
+	want := []int{1, 1}
+	if got, err := s.Tally(ctx, counted(later)); err != nil || !slices.Equal(got, want) {
+		t.Errorf("tally %v, %v, want %v", got, err, want)
 	}
 }

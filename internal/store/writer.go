@@ -212,9 +212,9 @@ func (s *Store) commit(batch []*request) error {
 		if req.err == nil {
 			s.tray.add(req.lesson.laid)
 			s.recall.learn(req.lesson)
-			s.tray.take(req.lesson.filed)
 			boxes = boxes || req.boxes
 		}
+		s.tray.take(req.lesson.filed)
 	}
 	if boxes {
 		if err := s.countBoxes(); err != nil {
@@ -271,17 +271,22 @@ func (w *writer) transaction(batch []*request) (err error) {
 		}
 	}()
 	w.laid, w.laidBytes, w.filed = make(map[id32]*trayed), 0, make(map[*trayed]bool)
+	counts := make(map[steward.Charge]int)
 	for _, req := range batch {
-		a := applier{writer: w, ctx: ctx}
-		req.err = nil
+		a := applier{writer: w, ctx: ctx, counts: counts}
+		req.err, req.lesson = nil, lesson{}
 		if err := a.apply(req.plan); err != nil {
 			if resultCode(err) == 0 && fault.Is(err, fault.Refused) {
-				req.err = err
+				// It has written nothing of its own; but what it might have removed was filed.
+				req.err, req.lesson.filed = err, a.lesson.filed
 				continue
 			}
 			return err
 		}
 		req.receipt, req.waiting, req.lesson, req.boxes, req.more = a.receipt, a.waiting, a.lesson, a.boxes, a.more
+	}
+	if err = w.tally(ctx, counts); err != nil {
+		return err
 	}
 	err = w.exec(ctx, "COMMIT")
 	return err
