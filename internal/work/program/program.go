@@ -46,6 +46,10 @@ type Config struct {
 	// Private is a folder in memory for secrets. Default /dev/shm where it is there, else a job's own.
 	Private string
 
+	// Spare is where jobs have their folders that run as somebody else (run_as), who has to be able to go
+	// there. Default /var/tmp where it is there, else the system's folder for temporary files.
+	Spare string
+
 	// Groups is a control group (v2) below which jobs get theirs. "" is the one this process is in;
 	// "none" is none.
 	Groups string
@@ -103,6 +107,12 @@ func New(cfg Config) (*Programs, error) {
 			cfg.Private = "/dev/shm"
 		}
 	}
+	if cfg.Spare == "" {
+		cfg.Spare = os.TempDir()
+		if fi, err := os.Stat("/var/tmp"); err == nil && fi.IsDir() {
+			cfg.Spare = "/var/tmp"
+		}
+	}
 	p := &Programs{cfg: cfg, why: map[string]string{}}
 	if path, err := run.Find("bwrap", cfg.Path); err != nil {
 		p.why[work.SandboxBwrap] = "bwrap is not here; install the package bubblewrap"
@@ -144,7 +154,7 @@ type record struct {
 	Leader  run.Leader `json:"leader,omitzero"`
 	Group   string     `json:"group,omitempty"`
 	Unit    string     `json:"unit,omitempty"`
-	Private string     `json:"private,omitempty"` // a folder with secrets
+	Folders []string   `json:"folders,omitempty"` // that are not the task's
 }
 
 func (p *Programs) recordPath(j jobs.ID) string {
@@ -196,8 +206,11 @@ func (p *Programs) reap(ctx context.Context, j jobs.Job) error {
 	if !run.EndMarked(mark(j.ID), 0) {
 		return fault.Errorf(fault.Busy, op, "processes of job %s do not end", j.ID)
 	}
-	if strings.HasPrefix(filepath.Base(r.Private), privatePrefix) {
-		if err := os.RemoveAll(r.Private); err != nil {
+	for _, dir := range r.Folders {
+		if !strings.HasPrefix(filepath.Base(dir), privatePrefix) {
+			continue
+		}
+		if err := os.RemoveAll(dir); err != nil {
 			return fault.Wrap(op, err)
 		}
 	}

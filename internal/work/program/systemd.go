@@ -232,7 +232,9 @@ func (p *Programs) runUnit(ctx context.Context, pr *prog) (run.Outcome, error) {
 		return run.Outcome{}, fault.Wrap(op, err)
 	}
 	name := unitOf(pr)
-	if err := p.note(pr.t.Job.ID, record{Mark: mark(pr.t.Job.ID), Unit: name, Private: pr.private}); err != nil {
+	note := pr.record()
+	note.Unit = name
+	if err := p.note(pr.t.Job.ID, note); err != nil {
 		return run.Outcome{}, err
 	}
 	var pipes [3][2]*os.File

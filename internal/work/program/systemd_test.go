@@ -392,3 +392,45 @@ func TestSystemdReap(t *testing.T) {
 		t.Errorf("%v are left", left)
 	}
 }
+
+// S0-31: nothing here becomes somebody else by sudo, and no unit is touched but those of jobs.
+func TestNoSudo(t *testing.T) {
+	root := filepath.Join("..", "..", "..")
+	for _, dir := range []string{"internal", "cmd", "grasp", "deploy"} {
+		filepath.WalkDir(filepath.Join(root, dir), func(path string, d os.DirEntry, err error) error {
+			if err != nil || d.IsDir() || strings.HasSuffix(path, "_test.go") {
+				return err
+			}
+			b, err := os.ReadFile(path)
+			if err != nil {
+				return err
+			}
+			for line := range strings.SplitSeq(string(b), "\n") {
+				code, _, _ := strings.Cut(line, "//")
+				if strings.Contains(code, "sudo") && !strings.Contains(line, "apt-get install") {
+					t.Errorf("%s: %s", path, line)
+				}
+			}
+			return nil
+		})
+	}
+	w, p, m := systemdWorld(t)
+	if err := os.WriteFile(filepath.Join(w.Root, "state", "01JX.json"), []byte(`{"mark":"GRASP_JOB_ID=01JX","unit":"sshd.service"}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	mark := sleeper()
+	if _, err := m.StartTransientUnit("sshd.service", "fail", []prop{{"ExecStart", dbus.MakeVariant([]struct {
+		Path   string
+		Args   []string
+		Ignore bool
+	}{{"/bin/sleep", []string{"sleep", mark}, false}})}}, nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := (program.Exec{Programs: p}).Reap(t.Context(), jobs.Job{ID: "01JX"}); err != nil {
+		t.Fatal(err)
+	}
+	if len(alive(t, mark)) != 1 {
+		t.Error("another unit was ended")
+	}
+	m.KillUnit("sshd.service", "all", int32(syscall.SIGKILL))
+}
