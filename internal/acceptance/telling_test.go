@@ -334,3 +334,42 @@ jobs:
 		t.Errorf("the token holds twice: %s %s", resp.Status, body)
 	}
 }
+
+// Without jobs_engine.reach nothing on this machine is reached, whoever asks: not by a webhook, not by a
+// notification, not by a mirror. S0-35
+func TestLoopbackIsNotTold(t *testing.T) {
+	l := listen(t)
+	h := jobsFrom(t, `
+targets:
+  phone: {ntfy: $URL/t}
+jobs:
+  - name: hook
+    on: {push: {}}
+    webhook: {url: $URL/hook}
+  - name: check
+    repos: ['*/*']
+    on: {push: {}}
+    exec: {run: ["true"], sandbox: plain}
+    notify: {to: [phone]}
+  - name: copy
+    repos: ['*/*']
+    on: {push: {}}
+    mirror_push: {url: $URL/there.git}
+`, map[string]string{"URL": strings.Replace(l.url, "http://", "https://", 1)})
+	alice, c := housetest.NewKey(t), h.Dial()
+	h.Served(c, alice, "demo", h.Clock.Now().Unix())
+	cfg := config.Default()
+	cfg.Data = h.Data()
+	housetest.Within(t, 20*time.Second, "all three have given up", func() bool {
+		resp, err := server.JobsOf(t.Context(), cfg, "GET", "/jobs.json", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		body, _ := io.ReadAll(resp.Body)
+		return strings.Count(string(body), "outward.allow") >= 3 && !strings.Contains(string(body), `"state":"queued"`) && !strings.Contains(string(body), `"state":"running"`)
+	})
+	if len(l.got) != 0 {
+		t.Errorf("somebody was reached: %v", <-l.got)
+	}
+}

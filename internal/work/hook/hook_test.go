@@ -426,3 +426,42 @@ func TestBodies(t *testing.T) {
 		}
 	}
 }
+
+// A receiver that answers nothing good is asked ten times over three days, at least as long apart as it
+// wants, and then no more; the delivery is kept as failed. S3-49
+func TestSchedule(t *testing.T) {
+	steps := []time.Duration{5 * time.Second, 5 * time.Minute, 30 * time.Minute, 2 * time.Hour, 5 * time.Hour, 10 * time.Hour, 14 * time.Hour, 20 * time.Hour, 24 * time.Hour}
+	retry := jobs.HabitsOf("webhook").Retry
+	s := set(t)
+	s.receiver.answer = func(n int, w http.ResponseWriter, r *http.Request) {
+		if n == 3 {
+			w.Header().Set("Retry-After", "86400")
+		}
+		w.WriteHeader(http.StatusBadGateway)
+	}
+	for n := 1; ; n++ {
+		res := s.do(t, &work.Webhook{URL: s.url})
+		for _, rnd := range []float64{0, 0.999} {
+			delay, again := retry.Delay(n, res, rnd)
+			if again != (n <= len(steps)) {
+				t.Fatalf("after %d attempts: again %v", n, again)
+			}
+			if !again {
+				continue
+			}
+			if n == 3 {
+				if delay != 24*time.Hour {
+					t.Errorf("it asked for a day and gets %v", delay)
+				}
+			} else if delay < steps[n-1]/2 || delay > steps[n-1] {
+				t.Errorf("after %d attempts it waits %v, which is not about %v", n, delay, steps[n-1])
+			}
+		}
+		if n > len(steps) {
+			break
+		}
+	}
+	if len(s.got) != 10 {
+		t.Errorf("%d attempts", len(s.got))
+	}
+}
