@@ -372,3 +372,56 @@ jobs:
 	h.Clock.Advance(120 * 24 * time.Hour)
 	housetest.Within(t, time.Minute, "the job goes", func() bool { return len(h.AllJobs()) == 0 })
 }
+
+// S0-24 S0-25 S0-26: the example of test, build and deploy in deploy/ does that: staging from develop,
+// production from main, and what fails keeps back what needs it while cleaning up is done all the same.
+func TestJobsExample(t *testing.T) {
+	t.Parallel()
+	file, err := os.ReadFile("../../deploy/jobs.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := housetest.Start(t, housetest.WithJobs("jobs_engine: {per_repo: 4, per_owner: 4, sandbox: plain}\n"+string(file)))
+	c, alice, n := h.Dial(), housetest.NewKey(t), 0
+	at := time.Now().Unix() - 100
+	w := housetest.NewCopy(t)
+	script := func(name, text string) {
+		if err := os.MkdirAll(filepath.Join(w.Dir, "ci"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(w.Dir, "ci", name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	done := filepath.Join(t.TempDir(), "deployed")
+	script("test.sh", "test ! -e broken\n")
+	script("build.sh", "test -e ci/test.sh\n")
+	script("clean.sh", "true\n")
+	script("deploy.sh", "echo $1 $GRASP_OID >> "+done+"\n")
+	push := func(branch string, refs ...string) string {
+		t.Helper()
+		at++
+		oid := w.Commit()
+		c.Publish(alice.State("shop", at, append(refs, branch+"="+oid)...))
+		out := w.Git("push", h.Repo(alice, "shop"), oid+":refs/heads/"+branch)
+		if deployed := branch == "main"; strings.Contains(out, "gitroost: job deploy-production does not run") == deployed {
+			t.Errorf("the push of %s says\n%s", branch, out)
+		}
+		return oid
+	}
+	c.Publish(h.Announcement(alice, "shop", at))
+	main := push("main")
+	worked(t, h, &n, "test main push ok", "build main push ok", "deploy-production main push ok", "clean-up main push ok")
+	develop := push("develop", "main="+main)
+	worked(t, h, &n, "test develop push ok", "build develop push ok", "deploy-staging develop push ok", "clean-up develop push ok")
+	wip := push("wip", "main="+main, "develop="+develop)
+	worked(t, h, &n)
+	if err := os.WriteFile(filepath.Join(w.Dir, "broken"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	push("main", "develop="+develop, "wip="+wip)
+	worked(t, h, &n, "test main push failed", "build main push skipped", "deploy-production main push skipped", "clean-up main push ok")
+	if b, err := os.ReadFile(done); err != nil || string(b) != "production "+main+"\nstaging "+develop+"\n" {
+		t.Errorf("deployed was %q, %v", b, err)
+	}
+}

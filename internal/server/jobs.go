@@ -199,15 +199,28 @@ const maxTold = 10
 // notes tells whoever pushed which jobs there are (S0-14).
 func (h *Jobs) notes(ctx context.Context, list []jobs.Job, remarks []string) []string {
 	var out []string
+	now := map[jobs.ID]jobs.Job{}
+	for i, j := range list {
+		if i > 0 && j.Run == list[i-1].Run {
+			continue
+		}
+		same, err := h.queue.List(ctx, jobs.Filter{Run: j.Run, Limit: jobs.MaxPerEvent})
+		if err != nil {
+			h.log.Warn("cannot see what became of jobs that a push made", "run", j.Run, "err", err) // they are queued all the same
+		}
+		for _, is := range same {
+			now[is.ID] = is
+		}
+	}
 	for i, j := range list {
 		if i == maxTold && len(list) > maxTold+1 {
 			out = append(out, fmt.Sprintf("gitroost: %d more jobs: %s/jobs", len(list)-maxTold, h.public))
 			break
 		}
 		line := fmt.Sprintf("gitroost: job %s %s ", j.Name, j.ID)
-		is, err := h.queue.Job(ctx, j.ID)
+		is, known := now[j.ID]
 		switch {
-		case err != nil || !is.State.Ended() || is.Reason == "":
+		case !known || !is.State.Ended() || is.Reason == "":
 			line += "queued " + h.public + "/jobs/" + string(j.ID)
 		default:
 			line += string(is.State) + ": " + is.Reason
