@@ -72,3 +72,14 @@ func (h *House) Peer(other *House) server.Peer {
 	h.t.Helper()
 	return h.srv.Peer(other.RelayURL())
 }
+
+// Resume starts a house again that was stopped.
+func (h *House) Resume() {
+	h.t.Helper()
+	if h.stop == nil {
+		h.start()
+	}
+}
+
+// Running reports whether the house was not stopped.
+func (h *House) Running() bool { return h.stop != nil }

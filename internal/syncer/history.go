@@ -55,12 +55,21 @@ func (c *session) since(at time.Time) error {
 		w, _ := c.s.roster.wantOf(c.p.url)
 		return c.everything(w, &from)
 	})
-	if err == nil {
-		now := c.s.cfg.Now()
-		c.p.change(func(m Mood) Mood { m.Seen = now; return m })
-		c.asked = begin
+	if err != nil {
+		return err
 	}
-	return err
+	now, spread := c.s.cfg.Now(), c.s.cfg.Rand()
+	c.p.change(func(m Mood) Mood {
+		m.Seen = now
+		if c.sure {
+			// Time alone does not tell of what was made long ago and published, or released, during
+			// the gap. To compare costs little where nothing is missing.
+			m = m.sooner(now, spread)
+		}
+		return m
+	})
+	c.asked = begin
+	return nil
 }
 
 // catchUp reads the whole history of what is new in w, and of threads.

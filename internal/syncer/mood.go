@@ -106,6 +106,14 @@ func (m Mood) passed(now time.Time, spread float64) Mood {
 	return m
 }
 
+// sooner returns the mood of a peer with which all is to be compared in a minute or two.
+func (m Mood) sooner(now time.Time, spread float64) Mood {
+	if at := now.Add(time.Minute + time.Duration(spread*float64(time.Minute))); at.Before(m.Repass) {
+		m.Repass = at
+	}
+	return m
+}
+
 // maxTrouble bounds, in bytes, what is kept of somebody else's words.
 const maxTrouble = 300
 

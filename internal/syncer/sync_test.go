@@ -328,6 +328,16 @@ func TestShortGap(t *testing.T) {
 			t.Errorf("all of %v is asked for", g)
 		}
 	}
+	// What was made long ago and published during the gap comes a little later.
+	old := alice.sign(grasp.KindIssue, 1_700_000_000, "old", nostr.Tag{"a", alice.coord("demo")})
+	w.mu.Lock()
+	f.events = append(f.events, old) // nobody heard of it
+	w.mu.Unlock()
+	began := w.clock.Now()
+	w.later("what was made long ago", func() bool { return w.has(old) })
+	if d := w.clock.Now().Sub(began); d > 5*time.Minute {
+		t.Errorf("it came after %s", d)
+	}
 }
 
 // TestSpacing: a peer that cannot be reached is called after 5, 10, 20 seconds and so on, and keeps

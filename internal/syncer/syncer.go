@@ -198,15 +198,20 @@ func (s *Syncer) Run(ctx context.Context, tick <-chan time.Time) error {
 		return err
 	}
 	var all sync.WaitGroup
-	defer all.Wait()
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
+	defer func() {
+		all.Wait()
+		s.mu.Lock()
+		for _, p := range s.peers {
+			p.change(func(m Mood) Mood { return m }) // until when it was in step
+		}
+		s.mu.Unlock()
+		s.write(context.WithoutCancel(ctx))
+	}()
 	start := s.cfg.Now().Add(s.jitter(s.cfg.StartDelay, 0.5, 1.5))
 	s.roster.touchAll()
 	for {
 		select {
 		case <-ctx.Done():
-			s.write(context.WithoutCancel(ctx))
 			return nil
 		case <-tick:
 		}
@@ -233,7 +238,7 @@ func (s *Syncer) Run(ctx context.Context, tick <-chan time.Time) error {
 			p.nudge()
 		}
 		s.mu.Unlock()
-		s.write(ctx)
+		s.write(context.WithoutCancel(ctx))
 	}
 }
 
