@@ -79,8 +79,8 @@ func (c *session) takeAll(b *pile) error {
 	})
 	var again []arrival
 	for len(fresh) > 0 {
-		n := 1
-		for rank(fresh[0].ev.Kind) == plainRank && n < len(fresh) && n < cap(c.s.hands) {
+		n, first := 1, rank(fresh[0].ev.Kind)
+		for sideBySide(first) && n < len(fresh) && n < maxSide && rank(fresh[n].ev.Kind) == first {
 			n++
 		}
 		late, err := c.takeSome(fresh[:n])
@@ -98,7 +98,13 @@ func (c *session) takeAll(b *pile) error {
 	return nil
 }
 
-const plainRank = 3
+// maxSide is how many events of one peer are decided about side by side.
+const maxSide = 16
+
+// sideBySide reports whether the order within a rank does not matter.
+func sideBySide(rank int) bool { return rank == openingRank || rank == plainRank }
+
+const openingRank, plainRank = 2, 4
 
 // rank is in which order kinds are decided about.
 func rank(kind int) int {
@@ -107,10 +113,12 @@ func rank(kind int) int {
 		return 0
 	case grasp.KindState:
 		return 1
-	case grasp.KindPull, grasp.KindPullUpdate, grasp.KindPatch, grasp.KindIssue:
-		return 2
+	case grasp.KindPatch, grasp.KindIssue:
+		return openingRank
+	case grasp.KindPull, grasp.KindPullUpdate:
+		return 3
 	case grasp.KindDeletion, grasp.KindVanish:
-		return 4
+		return 5
 	}
 	return plainRank
 }

@@ -19,13 +19,13 @@ const (
 
 // live is what a session listens to.
 type live struct {
-	version uint64    // of the want
-	since   time.Time // when it was first noticed that there is more; zero: there is not
-	covered want
-	subs    []string // names, in the order in which they were opened
-	filters int
-	most    int  // subscriptions that the peer lets be open; 0: as it says
-	short   bool // not all that is wanted could be listened to: ask from time to time
+	version  uint64    // of the want
+	extended time.Time // when there was more, last
+	covered  want
+	subs     []string // names, in the order in which they were opened
+	filters  int
+	most     int  // subscriptions that the peer lets be open; 0: as it says
+	short    bool // not all that is wanted could be listened to: ask from time to time
 }
 
 // listen opens subscriptions for all that w wants, in place of those that are open (G02-07).

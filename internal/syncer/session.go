@@ -162,15 +162,11 @@ func (c *session) due(now time.Time) error {
 	if err := c.reopen(); err != nil {
 		return err
 	}
-	if c.open.version != c.s.roster.versionOf(c.p.url) || c.p.hasRoots() {
-		if c.open.since.IsZero() {
-			c.open.since = now
-		}
-		if now.Sub(c.open.since) >= batchDelay {
-			c.open.since = time.Time{}
-			if err := c.extend(); err != nil {
-				return err
-			}
+	// What is new is asked for at once, and what comes in the seconds after that together.
+	if now.Sub(c.open.extended) >= batchDelay && (c.open.version != c.s.roster.versionOf(c.p.url) || c.p.hasRoots()) {
+		c.open.extended = now
+		if err := c.extend(); err != nil {
+			return err
 		}
 	}
 	mood := c.p.getMood()

@@ -118,7 +118,7 @@ type Config struct {
 	MaxPeers   int           // connections; 200
 	Plain      bool          // peers without TLS, ws://, are let be peers
 	History    int           // peers whose history is read at a time; 8
-	Hands      int           // events decided about at a time; 8
+	Hands      int           // events decided about at a time; 32
 	MaxEvent   int           // bytes of the largest event that is taken; 1 MiB
 	Patience   time.Duration // without a word while something is awaited; 30 s
 	Longest    time.Duration // one request in all; 2 min
@@ -127,7 +127,7 @@ type Config struct {
 func (c *Config) fill() {
 	preset(&c.MaxPeers, 200)
 	preset(&c.History, 8)
-	preset(&c.Hands, 8)
+	preset(&c.Hands, 32)
 	preset(&c.MaxEvent, 1<<20)
 	preset(&c.Patience, 30*time.Second)
 	preset(&c.Longest, 2*time.Minute)
