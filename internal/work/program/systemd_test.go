@@ -54,12 +54,12 @@ func startBus(t *testing.T) string {
 
 // A unit of the service manager of the tests, which runs what it is told without any walls.
 type unit struct {
-	props          map[string]dbus.Variant
-	cmd            *exec.Cmd
-	done           chan struct{}
-	state, result  string
-	code, status   int32
-	refused, unref bool
+	props         map[string]dbus.Variant
+	cmd           *exec.Cmd
+	done          chan struct{}
+	state, result string
+	code, status  int32
+	unref         bool
 }
 
 // systemd stands for the service manager.
