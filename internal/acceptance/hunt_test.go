@@ -289,3 +289,25 @@ func TestHuntNotForWhoPushes(t *testing.T) {
 		t.Errorf("%d requests, want none", n)
 	}
 }
+
+// Where the operator wants none of it nobody is called, and nothing waits longer.
+func TestHuntOff(t *testing.T) {
+	t.Parallel()
+	h := housetest.Start(t, housetest.Syncing, func(c *config.Config) { c.Sync.Git = false })
+	c, owner, at := h.Dial(), housetest.NewKey(t), time.Now().Unix()-100
+	remote, w := housetest.NewGitServer(t), housetest.NewCopy(t)
+	oid := w.Commit()
+	remote.Take(w, "main")
+	c.Must(h.AnnouncementWith(owner, "demo", at, remote.URL), owner.State("demo", at, "main="+oid))
+	for range 9 {
+		h.Clock.Advance(soon)
+		h.Sweep()
+	}
+	h.Lives(h.Repo(owner, "demo"))
+	h.Clock.Advance(soon)
+	h.Sweep()
+	h.Gone(h.Repo(owner, "demo"))
+	if n := remote.Requests(); n != 0 {
+		t.Errorf("%d requests", n)
+	}
+}

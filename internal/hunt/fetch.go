@@ -2,6 +2,7 @@ package hunt
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -71,11 +72,7 @@ func (h *Hunter) lack(ctx context.Context, q *quarry, l steward.Lack, res *resul
 	if len(remotes) == 0 {
 		return false
 	}
-	if h.cfg.Wait > 0 && !l.Since.IsZero() {
-		if err := h.desk.Await(ctx, q.ID, l.Waiting, l.Since.Add(h.cfg.Wait)); err != nil && ctx.Err() == nil {
-			h.log.Warn("cannot let events wait longer", "repo", q.ID, "err", err)
-		}
-	}
+	h.await(ctx, q, l)
 	size := h.cfg.MaxBytes
 	if !l.States {
 		size = h.cfg.MaxPullBytes
@@ -122,6 +119,29 @@ func (h *Hunter) lack(ctx context.Context, q *quarry, l steward.Lack, res *resul
 		l.Have = append(l.Have, got...)
 	}
 	return len(missing) > 0 || ctx.Err() != nil
+}
+
+// await lets what waits for l wait longer, once.
+func (h *Hunter) await(ctx context.Context, q *quarry, l steward.Lack) {
+	if h.cfg.Wait <= 0 || l.Since.IsZero() {
+		return
+	}
+	asked := fmt.Sprint(l.Repo, l.Since, l.Waiting)
+	h.mu.Lock()
+	again := q.awaited == asked
+	h.mu.Unlock()
+	if again {
+		return
+	}
+	if err := h.desk.Await(ctx, q.ID, l.Waiting, l.Since.Add(h.cfg.Wait)); err != nil {
+		if ctx.Err() == nil {
+			h.log.Warn("cannot let events wait longer", "repo", q.ID, "err", err)
+		}
+		return
+	}
+	h.mu.Lock()
+	q.awaited = asked
+	h.mu.Unlock()
 }
 
 // from fetches from one remote what it has of missing, and has the desk adopt it.

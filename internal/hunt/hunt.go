@@ -119,6 +119,8 @@ type quarry struct {
 	read    func() int64
 	line    string
 
+	awaited string // for what the desk was asked to let events wait longer
+
 	full  string               // the host whose budget was used up, or ""
 	tried map[string]string    // by remote: the refs that it showed, to no avail
 	later map[string]time.Time // by remote: it is not called before

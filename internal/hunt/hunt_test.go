@@ -36,6 +36,7 @@ type world struct {
 	room    map[string]int64
 	calls   []call
 	awaited map[grasp.EventID]time.Time
+	awaits  int
 	holding map[grasp.EventID]int
 	rows    map[string]hunt.Record
 	waiting []string
@@ -73,6 +74,7 @@ func (w *world) Missing(_ context.Context, id string) ([]steward.Lack, error) {
 func (w *world) Await(_ context.Context, _ string, events []grasp.EventID, until time.Time) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.awaits++
 	for _, e := range events {
 		w.awaited[e] = until
 	}
@@ -244,10 +246,13 @@ func TestSchedule(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				w := newWorld()
 				w.lacking("demo", 1, place)
-				hunting(t, hunt.Config{}, w, func(h *hunt.Hunter) {
+				hunting(t, hunt.Config{Wait: time.Hour}, w, func(h *hunt.Hunter) {
 					h.Wake("demo", c.direct)
 					time.Sleep(10 * time.Minute)
 					synctest.Wait()
+					if w.awaits != 1 {
+						t.Errorf("the desk was asked %d times to wait", w.awaits)
+					}
 					// Each try ends up to a quarter of a second late: that is how often the clock is looked at.
 					got := w.times("")
 					if len(got) != len(c.want) {
