@@ -172,6 +172,23 @@ func TestPushIsTold(t *testing.T) {
 	}
 }
 
+// allJobs returns the list of jobs as the operator sees it: what is told whom is not for everybody.
+func allJobs(t *testing.T, h *housetest.House) string {
+	t.Helper()
+	cfg := config.Default()
+	cfg.Data = h.Data()
+	resp, err := server.JobsOf(t.Context(), cfg, "GET", "/jobs.json", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(body)
+}
+
 // ntfy is away for ten minutes: the job is what it was, and the message arrives once, later. S0-41
 func TestNtfyIsAway(t *testing.T) {
 	phone := listen(t)
@@ -198,20 +215,7 @@ jobs:
 	alice, c := housetest.NewKey(t), h.Dial()
 	h.Served(c, alice, "demo", h.Clock.Now().Unix())
 	first := phone.next()
-	states := func() string { // as the operator sees them: what is told whom is not for everybody
-		cfg := config.Default()
-		cfg.Data = h.Data()
-		resp, err := server.JobsOf(t.Context(), cfg, "GET", "/jobs.json", nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer resp.Body.Close()
-		body, err := io.ReadAll(resp.Body)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return string(body)
-	}
+	states := func() string { return allJobs(t, h) }
 	housetest.Within(t, 10*time.Second, "the message waits", func() bool { return strings.Contains(states(), "tried 1 times of 7") })
 	if s := states(); !strings.Contains(s, `"state":"ok"`) && !strings.Contains(s, `"state": "ok"`) {
 		t.Errorf("the job is not ok: %s", s)
@@ -257,9 +261,11 @@ jobs:
 	w := h.Served(c, alice, "demo", now)
 	first := ci.next()
 	housetest.Within(t, 10*time.Second, "it is delivered", func() bool {
-		_, body := h.Get(h.URL + "/jobs.json")
-		return strings.Contains(body, `"state":"ok"`)
+		return strings.Contains(allJobs(t, h), `"state":"ok"`)
 	})
+	if _, body := h.Get(h.URL + "/jobs.json"); strings.Contains(body, `"name":"ci"`) {
+		t.Errorf("everybody sees who is told what: %s", body) // S0-12
+	}
 	h.Restart(nil)
 	c = h.Dial()
 
@@ -358,16 +364,9 @@ jobs:
 `, map[string]string{"URL": strings.Replace(l.url, "http://", "https://", 1)})
 	alice, c := housetest.NewKey(t), h.Dial()
 	h.Served(c, alice, "demo", h.Clock.Now().Unix())
-	cfg := config.Default()
-	cfg.Data = h.Data()
 	housetest.Within(t, 20*time.Second, "all three have given up", func() bool {
-		resp, err := server.JobsOf(t.Context(), cfg, "GET", "/jobs.json", nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer resp.Body.Close()
-		body, _ := io.ReadAll(resp.Body)
-		return strings.Count(string(body), "outward.allow") >= 3 && !strings.Contains(string(body), `"state":"queued"`) && !strings.Contains(string(body), `"state":"running"`)
+		all := allJobs(t, h)
+		return strings.Count(all, "outward.allow") >= 3 && !strings.Contains(all, `"state":"queued"`) && !strings.Contains(all, `"state":"running"`)
 	})
 	if len(l.got) != 0 {
 		t.Errorf("somebody was reached: %v", <-l.got)

@@ -185,7 +185,8 @@ func (h *Jobs) Logs() *joblog.Logs { return h.logs }
 // is not defined any more is.
 func (h *Jobs) Private(j jobs.Job) bool {
 	private, known := h.private[j.Name]
-	return private || !known
+	// What is told whom, and what they answer, is between them and the operator.
+	return private || !known || j.Pool == jobs.TellPool
 }
 
 // URL is where people see a job.
