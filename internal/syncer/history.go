@@ -29,6 +29,7 @@ const (
 // full compares all that the peer has with what is here (G02-06).
 func (c *session) full() error {
 	begin := c.s.cfg.Now()
+	c.crowded.Store(false)
 	err := c.turn("reading its history", func() error {
 		w, _ := c.s.roster.wantOf(c.p.url)
 		return c.everything(w, nil)
@@ -39,6 +40,9 @@ func (c *session) full() error {
 	now := c.s.cfg.Now()
 	c.p.change(func(m Mood) Mood {
 		m = m.passed(now, c.s.cfg.Rand())
+		if c.crowded.Load() {
+			m.Repass = now.Add(crowdedPause) // by then there may be room
+		}
 		m.Seen = now
 		return m
 	})

@@ -205,7 +205,8 @@ func (c *session) take(a arrival) (unrelated bool, err error) {
 		c.p.refused.Add(1)
 		c.s.log.Debug("refused from a peer", "peer", c.p.url, "event", a.ev.ID, "kind", a.ev.Kind, "rule", no.Rule, "text", no.Text)
 		if no.Prefix == grasp.RateLimit || no.Limit != "" {
-			return false, nil // the next comparison finds it again
+			c.crowded.Store(true) // the next comparison finds it again
+			return false, nil
 		}
 		r := Refusal{ID: id, Subject: subjectOf(a.ev), Until: now.Add(refusedFor)}
 		if no.Unrelated && a.ev.Kind != grasp.KindAnnouncement {

@@ -16,6 +16,8 @@ const (
 	slowPause   = 65 * time.Second
 	stableAfter = 5 * time.Minute
 	shortGap    = 15 * time.Minute
+
+	crowdedPause = time.Hour // until all is compared again if there was no room for a part of it
 )
 
 // A Mood is how a peer has done lately. It is a value; the zero Mood has not been tried.

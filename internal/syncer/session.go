@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/fasthttp/websocket"
@@ -57,6 +58,8 @@ type session struct {
 	ctx  context.Context
 	fail context.CancelCauseFunc // ends the session
 	live chan message
+
+	crowded atomic.Bool // there was no room for something since all was compared last
 
 	requests int       // made so far
 	held     time.Time // since when it reads history

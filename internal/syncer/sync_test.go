@@ -199,6 +199,9 @@ func TestRefusedIsNotFetchedAgain(t *testing.T) {
 	w.run()
 	w.s.Lapsed(lapsed)
 	w.compared(there)
+	if d := w.mood(there).Repass.Sub(w.clock.Now()); d > time.Hour {
+		t.Errorf("what there was no room for is looked for again in %s", d)
+	}
 	day := func() {
 		before := w.mood(there).Full
 		w.clock.advance(25 * time.Hour)
