@@ -262,6 +262,7 @@ func TestFailedAtEachStep(t *testing.T) {
 				if again := tell(h.refs(demo)); again != got {
 					t.Errorf("memory said\n%s, the disk says\n%s", got, again)
 				}
+				h.Close() // one at a time: it may still be deleting what another left behind
 				afterwards(t, d, old)
 			})
 		}
