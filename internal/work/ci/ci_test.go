@@ -100,7 +100,9 @@ func TestParseTrigger(t *testing.T) {
 func FuzzParseTrigger(f *testing.F) {
 	f.Add("p", string(self), "w", "gitroost/jobs/x")
 	f.Fuzz(func(t *testing.T, a, b, c, d string) {
-		ev := trigger(func(ev *nostr.Event) { ev.Tags = append(ev.Tags, nostr.Tag{a, b}, nostr.Tag{c, d}, nostr.Tag{a}, nostr.Tag{}) })
+		ev := trigger(func(ev *nostr.Event) {
+			ev.Tags = append(ev.Tags, nostr.Tag{a, b}, nostr.Tag{c, d}, nostr.Tag{a}, nostr.Tag{})
+		})
 		if got, err := ci.ParseTrigger(ev, self); err == nil && (got.Job != "deploy" || got.Repos[0].ID != "shop" || strings.Contains(got.Job, "/")) {
 			t.Errorf("%+v", got)
 		}

@@ -193,7 +193,9 @@ func TestSecrets(t *testing.T) {
 
 // What a proposal brought pushes nothing anywhere.
 func TestUntrusted(t *testing.T) {
-	d := doer(t, func(context.Context, work.Pushing) (work.Pushed, error) { return work.Pushed{}, errors.New("it was pushed") }, nil)
+	d := doer(t, func(context.Context, work.Pushing) (work.Pushed, error) {
+		return work.Pushed{}, errors.New("it was pushed")
+	}, nil)
 	tk := task(t, &work.MirrorPush{URL: "file:///srv/there.git"})
 	tk.Job.Class = jobs.Untrusted
 	if res := d.Do(t.Context(), tk); res.State != jobs.StartupFailure || !strings.Contains(res.Reason, "operator") {
