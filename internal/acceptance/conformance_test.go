@@ -31,7 +31,14 @@ var (
 // It is written from the tests themselves; -update rewrites it.
 func TestConformancePage(t *testing.T) {
 	checks, order := readChecks(t)
-	cited := citations(t)
+	cited := map[int]map[string]struct{}{}
+	citations(t, cited, func(line string) []int {
+		var list []int
+		for _, m := range citation.FindAllStringSubmatch(line, -1) {
+			list = append(list, numbers(m[1])...)
+		}
+		return list
+	})
 	reasons := leftOut(t)
 	for n := range cited {
 		if _, ok := checks[n]; !ok {
@@ -39,7 +46,7 @@ func TestConformancePage(t *testing.T) {
 		}
 	}
 	var page strings.Builder
-	page.WriteString("# Conformance\n\nEvery acceptance check of the protocol, and the tests that cite it. This page is written from the tests:\n" +
+	page.WriteString("# Conformance\n\nEvery acceptance check of the protocol, and the tests that cite it; [below](#jobs) the same for jobs, hooks and mirrors. This page is written from the tests:\n" +
 		"`go test ./internal/acceptance -run TestConformancePage -update`.\n\n| check | requirement | what must be seen | tests |\n|---|---|---|---|\n")
 	covered := 0
 	for _, n := range order {
@@ -59,6 +66,7 @@ func TestConformancePage(t *testing.T) {
 		fmt.Fprintf(&page, "| %d | %s | %s | %s |\n", n, checks[n].requirement, escapeCell(checks[n].text), cell)
 	}
 	fmt.Fprintf(&page, "\n%d of %d checks are cited by tests.\n", covered, len(order))
+	writeCatalogue(t, &page)
 	path := filepath.Join(root, conformancePage)
 	if *update {
 		if err := os.WriteFile(path, []byte(page.String()), 0o644); err != nil {
@@ -145,10 +153,9 @@ func numbers(s string) []int {
 	return out
 }
 
-// citations finds every check that a test or a story names, with where.
-func citations(t *testing.T) map[int]map[string]struct{} {
+// citations adds to out whatever find finds in the lines of tests and stories, with where.
+func citations[K comparable](t *testing.T, out map[K]map[string]struct{}, find func(line string) []K) {
 	t.Helper()
-	out := map[int]map[string]struct{}{}
 	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
@@ -160,19 +167,19 @@ func citations(t *testing.T) map[int]map[string]struct{} {
 			return nil
 		}
 		rel, _ := filepath.Rel(root, path)
-		if !isTest(rel) || strings.HasSuffix(rel, "conformance_test.go") {
+		if !isTest(rel) || strings.HasPrefix(d.Name(), "conformance_") {
 			return nil
 		}
-		return scan(path, filepath.ToSlash(rel), out)
+		return scan(path, filepath.ToSlash(rel), out, find)
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return out
 }
 
+// isTest says whether path is a test, a story, or a suite that tests of other packages run.
 func isTest(path string) bool {
-	for _, end := range []string{"_test.go", ".txtar", ".test.mjs"} {
+	for _, end := range []string{"_test.go", ".txtar", ".test.mjs", "test/suite.go"} {
 		if strings.HasSuffix(path, end) {
 			return true
 		}
@@ -181,15 +188,15 @@ func isTest(path string) bool {
 }
 
 // scan adds the citations of one file. What stands above a function belongs to it.
-func scan(path, rel string, out map[int]map[string]struct{}) error {
+func scan[K comparable](path, rel string, out map[K]map[string]struct{}, find func(line string) []K) error {
 	f, err := os.Open(path)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
 	where := rel
-	var pending []int
-	note := func(list []int) {
+	var pending []K
+	note := func(list []K) {
 		for _, n := range list {
 			if out[n] == nil {
 				out[n] = map[string]struct{}{}
@@ -206,10 +213,7 @@ func scan(path, rel string, out map[int]map[string]struct{}) error {
 			note(pending)
 			pending = nil
 		}
-		var list []int
-		for _, m := range citation.FindAllStringSubmatch(line, -1) {
-			list = append(list, numbers(m[1])...)
-		}
+		list := find(line)
 		if strings.HasPrefix(line, "//") {
 			pending = append(pending, list...)
 			continue

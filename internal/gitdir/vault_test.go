@@ -377,11 +377,13 @@ func TestClosed(t *testing.T) {
 	}
 }
 
+// S3-23: which git is used is looked at when a vault is opened: one that is too old is refused.
 func TestOpenRefuses(t *testing.T) {
 	log := slog.New(slog.DiscardHandler)
 	dir := t.TempDir()
-	fake := filepath.Join(dir, "git")
+	fake, older := filepath.Join(dir, "git"), filepath.Join(dir, "git-2.30")
 	must(t, os.WriteFile(fake, []byte("#!/bin/sh\necho git version 2.39.2\n"), 0o755))
+	must(t, os.WriteFile(older, []byte("#!/bin/sh\necho git version 2.30.2\n"), 0o755))
 	for _, c := range []struct {
 		name, root string
 		cfg        gitdir.Config
@@ -389,10 +391,30 @@ func TestOpenRefuses(t *testing.T) {
 	}{
 		{"no git", filepath.Join(dir, "a"), gitdir.Config{Git: "no-such-git"}, "not found"},
 		{"old git", filepath.Join(dir, "b"), gitdir.Config{Git: fake}, "2.39.5 or newer"},
+		{"older git", filepath.Join(dir, "b"), gitdir.Config{Git: older}, "2.39.5 or newer"},
 		{"colon", filepath.Join(dir, "c:d"), gitdir.Config{}, "colon"},
 	} {
 		if _, err := gitdir.Open(t.Context(), c.root, c.cfg, log); !fault.Is(err, fault.Invalid) || !strings.Contains(err.Error(), c.words) {
 			t.Errorf("%s: %v", c.name, err)
+		}
+	}
+}
+
+// S3-23: the operator is told of a git that is old, and it works.
+func TestOpenWarns(t *testing.T) {
+	dir := t.TempDir()
+	for version, warns := range map[string]bool{"2.39.5": true, "2.45.2": true, "2.50.1": false} {
+		fake := filepath.Join(dir, "git-"+version)
+		must(t, os.WriteFile(fake, []byte("#!/bin/sh\necho git version "+version+"\n"), 0o755))
+		var said bytes.Buffer
+		v, err := gitdir.Open(t.Context(), filepath.Join(dir, "data-"+version), gitdir.Config{Git: fake}, slog.New(slog.NewTextHandler(&said, nil)))
+		if err != nil {
+			t.Errorf("%s: %v", version, err)
+			continue
+		}
+		v.Close()
+		if got := strings.Contains(said.String(), "git is old"); got != warns {
+			t.Errorf("%s: the log says %q", version, said.String())
 		}
 	}
 }
