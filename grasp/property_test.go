@@ -78,6 +78,9 @@ func (w *world) may(owner grasp.PubKey, updates []grasp.RefChange) bool {
 	if len(moves) == 0 {
 		return true
 	}
+	if w.view.Sealed || w.view.Announcements[owner].Archived {
+		return false // G05-03
+	}
 	res := branchesOf(now.Apply(real))
 	first := true
 	for _, s := range w.ranked(owner) {

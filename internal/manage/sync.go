@@ -146,6 +146,9 @@ func (s Sync) lines() []string {
 		out = append(out, "no git data is missing")
 	}
 	for _, h := range s.Hunts {
+		if h.Lacking == 0 && s.Repo != nil && len(s.Repo.Lacking)+len(s.Repo.Waiting) == 0 {
+			continue // it came meanwhile, and nobody has looked yet
+		}
 		out = append(out, h.line(s.Now))
 	}
 	if n := s.Hunted - len(s.Hunts); n > 0 && s.Repo == nil {
