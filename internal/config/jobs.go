@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
@@ -288,6 +289,17 @@ func (j *jobReader) spec() {
 	if err := spec.Check(); err != nil {
 		j.fault(key, "%s: %s", j.Kind, said(err))
 		return
+	}
+	if f, ok := spec.(work.Filer); ok {
+		for _, path := range f.Files() {
+			// Whole, because the job is done by whoever finds it in the queue, wherever that one was started.
+			whole, err := filepath.Abs(j.beside(*path))
+			if err != nil {
+				j.fault(key, "%s: %s: %v", j.Kind, *path, err)
+				return
+			}
+			*path = whole
+		}
 	}
 	text, err := json.Marshal(spec)
 	if err != nil {

@@ -1,6 +1,7 @@
 package config_test
 
 import (
+	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
@@ -117,8 +118,38 @@ func TestTheWorkedExample(t *testing.T) {
 	if key := c.Secrets["deploy-key"]; key.File != "secrets/deploy_ed25519" || c.Targets["ci"].Secret.File != "secrets/ci" {
 		t.Errorf("secrets are %+v, %+v", key, c.Targets["ci"])
 	}
+	known, err := filepath.Abs("secrets/kh") // beside the file, and whole
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := prod.Work.(*work.Checkout).After[0].SSH.KnownHosts; got != known || !strings.Contains(string(prod.Spec), `"known_hosts":"`+known+`"`) {
+		t.Errorf("the file of known hosts is %s, told %s", got, prod.Spec)
+	}
+	if got := byName["to-github"].Work.(*work.MirrorPush).KnownHosts; got != known {
+		t.Errorf("the file of known hosts is %s", got)
+	}
 	if e := c.Engine; e.Workers != 4 || e.Timeout != 10*time.Minute || e.Logs.Total != 5<<30 {
 		t.Errorf("the engine is %+v", e)
+	}
+}
+
+// S0-23 S3-38: a file of known hosts is looked for beside the configuration, wherever the server is started.
+func TestKnownHostsBesideTheFile(t *testing.T) {
+	const head = "secrets: {k: {file: k, repos: ['*/*']}}\njobs:\n  - name: x\n    repos: ['*/*']\n    on: {push: {}}\n    ssh: {host: aomi, run: [x], key: {secret: k}, known_hosts: "
+	for _, c := range []struct{ file, known, want string }{
+		{"/etc/my house/gitroost.yaml", "kh", "/etc/my house/kh"},
+		{"/etc/my house/gitroost.yaml", "../kh", "/etc/kh"},
+		{"/etc/house/gitroost.yaml", "/srv/kh", "/srv/kh"},
+		{"/etc/house/gitroost.yaml", "aomi ssh-ed25519 AAAA", "aomi ssh-ed25519 AAAA"},
+	} {
+		l, err := config.Load(config.Sources{File: c.file, Read: file(c.file, head+c.known+"}\n")})
+		if err != nil {
+			t.Errorf("%s: %v", c.known, err)
+			continue
+		}
+		if got := l.Config.Jobs[0].Work.(*work.SSH).KnownHosts; got != c.want {
+			t.Errorf("%s in %s is %s, want %s", c.known, c.file, got, c.want)
+		}
 	}
 }
 

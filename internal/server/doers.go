@@ -22,7 +22,7 @@ import (
 func (s *Server) doers() (map[string]work.Doer, error) {
 	const op = "server: jobs"
 	programs, err := program.New(program.Config{
-		Run: run.New(run.Config{}), State: filepath.Join(s.cfg.Data, "programs"), Base: s.cfg.Data, Hide: []string{s.cfg.Data},
+		Run: run.New(run.Config{}), State: filepath.Join(s.cfg.Data, "programs"), Hide: []string{s.cfg.Data},
 		Sandbox: s.cfg.Engine.Sandbox, Untrusted: s.cfg.Engine.Untrusted, Log: s.log.With("room", "program"),
 	})
 	if err != nil {

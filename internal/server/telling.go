@@ -64,7 +64,7 @@ func (s *Server) buildTelling(h *Jobs, doers map[string]work.Doer) error {
 	}); err != nil {
 		return err
 	}
-	mirrors, err := mirror.New(mirror.Config{Git: s.vault, Way: s.tellWay, Path: os.Getenv("PATH"), Base: s.cfg.Data})
+	mirrors, err := mirror.New(mirror.Config{Git: s.vault, Way: s.tellWay, Path: os.Getenv("PATH")})
 	if err != nil {
 		return err
 	}

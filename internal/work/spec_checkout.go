@@ -128,6 +128,19 @@ func (c *Checkout) Secrets() []string {
 	return all
 }
 
+// Files returns the paths of files that its steps are told.
+func (c *Checkout) Files() []*string {
+	var all []*string
+	for i := range c.After {
+		if _, s := c.After[i].Spec(); s != nil {
+			if f, ok := s.(Filer); ok {
+				all = append(all, f.Files()...)
+			}
+		}
+	}
+	return all
+}
+
 // A Step is a part of a job that another kind does. Exactly one of its fields is set.
 type Step struct {
 	Exec *Exec `yaml:"exec,omitempty" json:"exec,omitempty"`

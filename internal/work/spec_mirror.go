@@ -13,7 +13,8 @@ type MirrorPush struct {
 	URL string `yaml:"url" json:"url"`
 
 	// Key is a private key for ssh; KnownHosts is the path of a file with the keys of the host,
-	// which is required with ssh: nobody is believed at first sight.
+	// a relative one being below the folder of the configuration; or its lines. It is required with ssh: nobody is
+	// believed at first sight.
 	Key        SecretRef `yaml:"key,omitempty" json:"key,omitzero"`
 	KnownHosts string    `yaml:"known_hosts,omitempty" json:"known_hosts,omitempty"`
 
@@ -155,3 +156,6 @@ func (m *MirrorPush) Check() error {
 
 // Secrets returns the names of the secrets that the job is given.
 func (m *MirrorPush) Secrets() []string { return names(m.Key, m.Token) }
+
+// Files returns the paths of files that it is told.
+func (m *MirrorPush) Files() []*string { return hostsFiles(&m.KnownHosts) }

@@ -15,7 +15,7 @@ type SSH struct {
 	Run  []string `yaml:"run" json:"run"`                       // the program and its arguments, each quoted for the host's shell
 
 	Key            SecretRef `yaml:"key" json:"key"`                                             // a private key without a passphrase
-	KnownHosts     string    `yaml:"known_hosts" json:"known_hosts"`                             // a file, or lines as in one: "host ssh-ed25519 AAAA…"
+	KnownHosts     string    `yaml:"known_hosts" json:"known_hosts"`                             // a file, a relative path being below the folder of the configuration; or lines as in one: "host ssh-ed25519 AAAA…"
 	ConnectTimeout Duration  `yaml:"connect_timeout,omitempty" json:"connect_timeout,omitempty"` // 0 means 10 s
 	Limits         Limits    `yaml:"limits,omitempty" json:"limits,omitzero"`                    // of our side; time is of both
 }
@@ -56,3 +56,6 @@ func (s *SSH) Check() error {
 
 // Secrets returns the names of the secrets that the job is given.
 func (s *SSH) Secrets() []string { return []string{s.Key.Secret} }
+
+// Files returns the paths of files that it is told.
+func (s *SSH) Files() []*string { return hostsFiles(&s.KnownHosts) }

@@ -37,9 +37,6 @@ type Config struct {
 	// Path is where ssh is looked for, as in PATH.
 	Path string
 
-	// Base is the folder that relative paths of known_hosts are below.
-	Base string
-
 	// Files permits file:// remotes. They cannot be configured; tests use them.
 	Files bool
 }
@@ -185,15 +182,9 @@ func (d *Doer) ssh(t *work.Task, spec *work.MirrorPush) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	known := []byte(strings.TrimRight(spec.KnownHosts, "\n") + "\n") // lines, or a path
-	if !strings.ContainsAny(spec.KnownHosts, " \n") {
-		path := spec.KnownHosts
-		if !filepath.IsAbs(path) {
-			path = filepath.Join(d.cfg.Base, path)
-		}
-		if known, err = os.ReadFile(path); err != nil {
-			return "", fault.Errorf(fault.Invalid, op, "known_hosts: %v; make it with ssh-keyscan, and compare the keys", err)
-		}
+	known, err := work.ReadKnownHosts(spec.KnownHosts)
+	if err != nil {
+		return "", err
 	}
 	id, hosts := filepath.Join(t.Dir, "key"), filepath.Join(t.Dir, "known_hosts")
 	if err := os.WriteFile(id, []byte(strings.TrimRight(string(key), "\r\n")+"\n"), 0o400); err != nil {

@@ -36,9 +36,6 @@ type Config struct {
 	// State is a folder for notes of what runs, by which it is ended after a crash. It is made.
 	State string
 
-	// Base is what relative paths of the configuration are relative to. Default: State.
-	Base string
-
 	// Path is the PATH of jobs, in which programs are looked for too. Default
 	// "/usr/local/bin:/usr/bin:/bin".
 	Path string
@@ -83,9 +80,6 @@ func New(cfg Config) (*Programs, error) {
 	const op = "program: new"
 	if cfg.Run == nil || cfg.State == "" {
 		return nil, fault.E(fault.Invalid, op, "a runner and a folder are needed")
-	}
-	if cfg.Base == "" {
-		cfg.Base = cfg.State
 	}
 	if cfg.Path == "" {
 		cfg.Path = "/usr/local/bin:/usr/bin:/bin"

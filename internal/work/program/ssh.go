@@ -54,7 +54,7 @@ func (s SSH) Do(ctx context.Context, t *work.Task) jobs.Result {
 		if err := os.WriteFile(id, []byte(strings.TrimRight(string(key), "\n")+"\n"), 0o400); err != nil {
 			return fault.Wrap("ssh", err)
 		}
-		known, err := s.knownHosts(spec.KnownHosts)
+		known, err := work.ReadKnownHosts(spec.KnownHosts)
 		if err != nil {
 			return err
 		}
@@ -90,21 +90,6 @@ func (s SSH) Do(ctx context.Context, t *work.Task) jobs.Result {
 		res.Fault, res.Reason = jobs.FaultInfra, "no connection to "+spec.Host+", or its key is another; the log says which"
 	}
 	return res
-}
-
-// knownHosts returns the lines of a known_hosts file, given as such or by its path.
-func (s SSH) knownHosts(text string) ([]byte, error) {
-	if strings.ContainsAny(text, " \n") {
-		return []byte(strings.TrimRight(text, "\n") + "\n"), nil
-	}
-	if !filepath.IsAbs(text) {
-		text = filepath.Join(s.cfg.Base, text)
-	}
-	b, err := os.ReadFile(text)
-	if err != nil {
-		return nil, fault.Errorf(fault.Invalid, "ssh", "known_hosts: %v; make it with ssh-keyscan, and compare the keys", err)
-	}
-	return b, nil
 }
 
 // quoteAll writes words so that a shell of the other host reads exactly these words.

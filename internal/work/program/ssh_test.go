@@ -120,7 +120,7 @@ func TestSSH(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := spec()
-	s.KnownHosts, s.Run = "known", []string{"sh", "-c", "echo err >&2; exit 3"}
+	s.KnownHosts, s.Run = filepath.Join(w.Root, "state", "known"), []string{"sh", "-c", "echo err >&2; exit 3"}
 	if res, log = w.Run("ssh", s); res.State != jobs.Failed || res.Exit != 3 || res.Fault != jobs.FaultExit || log.Of("stderr") != "err\n" {
 		t.Errorf("a program that fails there: %+v\n%s", res, log)
 	}
