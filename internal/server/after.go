@@ -13,7 +13,6 @@ import (
 // after returns the jobs that follow from the end of j: those whose definition says on: {job: …}, and
 // those that tell people of it. They are queued by the transaction that ends j.
 func (h *Jobs) after(j jobs.Job) []jobs.Job {
-	h.ends.count(j)
 	ev := jobs.Event{Trigger: jobs.OnJob, Repo: j.Repo, Push: j.Push, Cause: j.Cause, Actor: j.Actor, Now: h.clock.Now(), After: &j}
 	if j.Ref != "" {
 		ev.Changes = []grasp.RefChange{{Ref: j.Ref, Old: j.Old, New: j.New}}

@@ -2,7 +2,7 @@ package server
 
 import (
 	"context"
-	"sync/atomic"
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -11,41 +11,21 @@ import (
 	"github.com/gitroost/gitroost/internal/work"
 )
 
-// ends counts how jobs ended, by kind and state: as many series as the program knows kinds, whatever
-// strangers do.
-type ends map[string]map[jobs.State]*atomic.Int64
-
-// ranTo are the states in which jobs end that ran.
-var ranTo = []jobs.State{jobs.OK, jobs.Failed, jobs.TimedOut, jobs.StartupFailure}
-
-func newEnds() ends {
-	e := ends{}
-	for _, kind := range work.Kinds() {
-		e[kind] = map[jobs.State]*atomic.Int64{}
-		for _, s := range ranTo {
-			e[kind][s] = new(atomic.Int64)
-		}
-	}
-	return e
-}
-
-func (e ends) count(j jobs.Job) {
-	if n := e[j.Kind][j.State]; n != nil {
-		n.Add(1)
-	}
-}
+// endStates are the states in which jobs end.
+var endStates = slices.DeleteFunc(slices.Clone(jobs.States), func(s jobs.State) bool { return !s.Ended() })
 
 // scrape bounds what one question of the metrics may take.
 const scrape = 5 * time.Second
 
 // metrics tells of the queue and of what came of jobs (S4-39).
 func (h *Jobs) metrics(reg *prometheus.Registry) {
-	for kind, states := range h.ends {
-		for state, n := range states {
+	// As many series as the program knows kinds, whatever strangers do.
+	for _, kind := range work.Kinds() {
+		for _, state := range endStates {
 			reg.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
-				Name: "gitroost_jobs_ended_total", Help: "Jobs that ran, by kind and by how they ended at last.",
+				Name: "gitroost_jobs_ended_total", Help: "Jobs, by kind and by how they ended at last, also those that never ran. What needed no doing, because it had been done, is not counted.",
 				ConstLabels: prometheus.Labels{"kind": kind, "state": string(state)},
-			}, func() float64 { return float64(n.Load()) }))
+			}, func() float64 { return float64(h.ended(kind, state)) }))
 		}
 	}
 	for _, state := range []jobs.State{jobs.Waiting, jobs.Queued, jobs.Running} {

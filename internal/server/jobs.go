@@ -35,7 +35,7 @@ type Jobs struct {
 	engine *jobs.Engine
 	board  *jobview.Board
 	clock  clock
-	ends   ends
+	ended  func(kind string, state jobs.State) int64
 
 	private map[string]bool         // by name of the definition
 	notices map[string]notify.Rules // likewise
@@ -57,7 +57,7 @@ func (s *Server) buildJobs() error {
 	const op = "server: jobs"
 	h := &Jobs{
 		cfg: s.cfg, queue: s.store.Jobs(), vault: s.vault, public: s.public, log: s.log.With("room", "jobs"),
-		ids: jobs.NewIDs(s.now, rand.Reader), clock: clock{s.now, s.putClock}, ends: newEnds(), private: map[string]bool{},
+		ids: jobs.NewIDs(s.now, rand.Reader), clock: clock{s.now, s.putClock}, ended: s.store.Jobs().Ended, private: map[string]bool{},
 		find:  func(ctx context.Context, repo grasp.Addr) (grasp.Hosting, error) { return s.steward.Find(ctx, repo) },
 		repos: s.store.ReposAfter,
 	}

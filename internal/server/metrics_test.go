@@ -13,10 +13,16 @@ import (
 // What is counted is seen to move; what the operator sees is not on the public listener.
 func TestMetrics(t *testing.T) {
 	h := housetest.Start(t, func(c *config.Config) { c.Admin.Listen = "127.0.0.1:0" },
-		housetest.WithJobs("jobs:\n  - {name: x, repos: ['*/*'], on: {push: {}}, exec: {run: ['true'], workdir: empty}}\n"))
+		housetest.WithJobs("jobs:\n  - {name: x, repos: ['*/*'], on: {push: {}}, exec: {run: ['true'], workdir: empty}}\n"+
+			"  - {name: bad, repos: ['*/*'], on: {push: {}}, exec: {run: ['false'], workdir: empty}, retry: {max: 0}}\n"+
+			"  - {name: next, repos: ['*/*'], on: {push: {}}, needs: [bad], exec: {run: ['true'], workdir: empty}}\n"+
+			"  - {name: long, repos: ['*/*'], on: {push: {}}, exec: {run: [sleep, '600'], workdir: empty}, retry: {max: 0}}\n"))
 	c := h.Dial()
 	alice := housetest.NewKey(t)
 	w := h.Served(c, alice, "hello", time.Now().Unix()-10)
+	if _, err := h.Jobs().Cancel(t.Context(), h.Made("long", 1)[0].ID, "the test is over"); err != nil {
+		t.Fatal(err)
+	}
 	h.Worked()
 	c.Query(nostr.Filter{Kinds: []int{30617}})
 	housetest.Clone(t, h.Repo(alice, "hello"))
@@ -51,6 +57,10 @@ func TestMetrics(t *testing.T) {
 		`gitroost_jobs{state="queued"}`:                     0,
 		`gitroost_jobs_oldest_seconds{pool="jobs"}`:         0,
 		`gitroost_jobs_ended_total{kind="exec",state="ok"}`: 1, // S4-39
+		// S4-39: also those that never ran, and those that had to end
+		`gitroost_jobs_ended_total{kind="exec",state="failed"}`:    1,
+		`gitroost_jobs_ended_total{kind="exec",state="skipped"}`:   1,
+		`gitroost_jobs_ended_total{kind="exec",state="cancelled"}`: 1,
 	} {
 		if got := h.Metric(name); got < least {
 			t.Errorf("%s is %v, want at least %v", name, got, least)

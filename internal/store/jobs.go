@@ -188,6 +188,9 @@ func (a *applier) addJob(r *jobRow, moved map[movedRef]int64) error {
 	var ended any
 	if state.Ended() {
 		ended = created
+		if state != jobs.OK {
+			a.lesson.ended = append(a.lesson.ended, jobEnd{r.Kind, state})
+		}
 	}
 	var move any
 	if seq, ok := moved[movedRef{r.Repo.Box, r.owner, r.Repo.ID, string(r.Ref)}]; ok {
@@ -354,13 +357,14 @@ func (a *applier) makeWay(id, group string, policy jobs.Policy, created time.Tim
 // endJob ends a job, and settles what becomes of those that need it.
 func (a *applier) endJob(id string, state jobs.State, reason string, at int64) error {
 	a.line = queueing{}
-	var pool, name string
+	var pool, name, kind string
 	var owner id32
 	ok, err := a.row(`UPDATE jobs SET state = ?2, reason = ?3, ended = ?4, held_by = NULL, held_until = NULL, asked = NULL, asked_why = NULL
-		WHERE id = ?1 RETURNING pool, owner, name`, []any{id, string(state), reason, at}, &pool, &owner, &name)
+		WHERE id = ?1 RETURNING pool, owner, name, kind`, []any{id, string(state), reason, at}, &pool, &owner, &name, &kind)
 	if err != nil || !ok {
 		return err
 	}
+	a.lesson.ended = append(a.lesson.ended, jobEnd{kind, state})
 	if err := a.attend(pool, owner); err != nil {
 		return err
 	}

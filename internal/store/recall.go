@@ -133,6 +133,7 @@ type lesson struct {
 	discounted bool             // an event went, whatever it counted for
 	laid       []*trayed        // on the tray
 	filed      []*trayed        // from the tray
+	ended      []jobEnd         // jobs
 }
 
 // learn brings what is remembered up to date with what was just committed.

@@ -125,6 +125,7 @@ type Store struct {
 	writer   writer        // of the writer's goroutine alone
 
 	jobsChanged chan struct{} // see Jobs.Changed
+	jobEnds     jobEnds       // see Jobs.Ended
 
 	recall  *recall
 	tray    *tray

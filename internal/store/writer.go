@@ -212,6 +212,7 @@ func (s *Store) commit(batch []*request) error {
 		if req.err == nil {
 			s.tray.add(req.lesson.laid)
 			s.recall.learn(req.lesson)
+			s.jobEnds.add(req.lesson.ended)
 			boxes = boxes || req.boxes
 		}
 		s.tray.take(req.lesson.filed)
