@@ -28,7 +28,7 @@ func Publish(ctx context.Context, dir string, src Source, site Site, opt Options
 	if err := durable.MkdirAll(dir, 0o755); err != nil {
 		return Report{}, fault.Wrap(op, err)
 	}
-	unlock, err := lockFolder(filepath.Join(dir, "lock"))
+	unlock, err := lockFolder(filepath.Join(dir, lockName))
 	if err != nil {
 		return Report{}, fault.Wrap(op, err)
 	}
@@ -63,12 +63,24 @@ func lockFolder(path string) (unlock func(), err error) {
 		}
 		return nil, err
 	}
+	// It may have been removed, with all that was here, between the two: then it keeps nobody out.
+	mine, err := f.Stat()
+	if is, lerr := os.Lstat(path); err != nil || lerr != nil || !os.SameFile(mine, is) {
+		f.Close()
+		return nil, fault.E(fault.Busy, "render: lock", "this site is being removed; try again when that is done")
+	}
 	return func() { f.Close() }, nil
 }
 
 // maxGenerations is how many stay in the grace period, whatever is asked for: what is published often must
 // not fill the disk.
 const maxGenerations = 50
+
+// What is in such a folder beside generations.
+const (
+	lockName    = "lock"
+	currentName = "current"
+)
 
 // A folder is what Publish works in.
 type folder struct {
@@ -90,7 +102,7 @@ func number(name string) int {
 
 // current returns the number of the generation that is served, 0 if there is none.
 func (f *folder) current() int {
-	to, err := os.Readlink(filepath.Join(f.dir, "current"))
+	to, err := os.Readlink(filepath.Join(f.dir, currentName))
 	if err != nil {
 		return 0
 	}
@@ -191,7 +203,7 @@ func (f *folder) publish(ctx context.Context, src Source, site Site) (Report, er
 	if err := ctx.Err(); err != nil {
 		return Report{}, context.Cause(ctx)
 	}
-	link := filepath.Join(f.dir, "current")
+	link := filepath.Join(f.dir, currentName)
 	if fi, err := os.Lstat(link); err == nil && fi.Mode()&fs.ModeSymlink == 0 {
 		return Report{}, fault.Errorf(fault.Invalid, "render: publish", "%s is not a symbolic link; remove it", link)
 	}

@@ -38,7 +38,7 @@ func (s *Server) doers() (map[string]work.Doer, error) {
 	trees, err := checkout.New(checkout.Config{
 		Folder: func(repo grasp.Addr) (string, error) {
 			own, err := gitdir.Folder(repo)
-			return filepath.Join(s.cfg.Data, "checkouts", own), err
+			return filepath.Join(s.cfg.Data, checkoutsFolder, own), err
 		},
 		Now: s.now, Log: s.log.With("room", "checkout"),
 	})

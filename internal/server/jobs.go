@@ -43,6 +43,7 @@ type Jobs struct {
 	server  *Server // for what concerns events
 	find    func(ctx context.Context, repo grasp.Addr) (grasp.Hosting, error)
 	repos   func(ctx context.Context, after grasp.Addr, limit int) ([]grasp.Addr, error)
+	gone    func(ctx context.Context, before time.Time, limit int) ([]jobs.Job, error)
 
 	public string
 	log    *slog.Logger
@@ -59,7 +60,7 @@ func (s *Server) buildJobs() error {
 		cfg: s.cfg, queue: s.store.Jobs(), vault: s.vault, public: s.public, log: s.log.With("room", "jobs"),
 		ids: jobs.NewIDs(s.now, rand.Reader), clock: clock{s.now, s.putClock}, ended: s.store.Jobs().Ended, private: map[string]bool{},
 		find:  func(ctx context.Context, repo grasp.Addr) (grasp.Hosting, error) { return s.steward.Find(ctx, repo) },
-		repos: s.store.ReposAfter,
+		repos: s.store.ReposAfter, gone: s.store.Jobs().LogsOfGone,
 	}
 	for name, err := range CheckSecrets(s.cfg) {
 		h.log.Warn("a secret cannot be had; jobs that need it will not begin", "secret", name, "err", err)

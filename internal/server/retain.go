@@ -24,6 +24,9 @@ func (h *Jobs) sweeps(ctx context.Context) {
 		if err := h.strays(ctx, now); err != nil && ctx.Err() == nil {
 			h.log.Warn("cannot look for logs that no job has", "err", err)
 		}
+		if err := h.remains(ctx, now); err != nil && ctx.Err() == nil {
+			h.log.Warn("cannot look for what jobs left of repositories that are gone", "err", err)
+		}
 		c, stop := h.clock.At(now.Add(retainEvery))
 		select {
 		case <-ctx.Done():
@@ -42,18 +45,11 @@ func (h *Jobs) retain(ctx context.Context, now time.Time) error {
 		if err != nil {
 			return err
 		}
-		gone := make([]jobs.ID, 0, len(old))
-		for _, j := range old {
-			if err := h.logs.Remove(string(j.ID)); err != nil {
-				h.log.Warn("cannot remove a log", "job", j.ID, "err", err)
-				continue
-			}
-			gone = append(gone, j.ID)
-		}
-		if err := h.queue.LogsGone(ctx, gone); err != nil {
+		n, err := h.dropLogs(ctx, old)
+		if err != nil {
 			return err
 		}
-		if len(old) < retainPage || len(gone) == 0 {
+		if len(old) < retainPage || n == 0 {
 			break
 		}
 	}

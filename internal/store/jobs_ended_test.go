@@ -4,8 +4,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gitroost/gitroost/grasp"
 	"github.com/gitroost/gitroost/internal/jobs"
 	"github.com/gitroost/gitroost/internal/jobs/jobstest"
+	"github.com/gitroost/gitroost/internal/steward"
 )
 
 // How jobs ended is counted, also of those that never ran, and each once (S4-39).
@@ -74,5 +76,51 @@ func TestJobsEnded(t *testing.T) {
 	must(err)
 	if len(list) != 12 {
 		t.Errorf("%d jobs", len(list))
+	}
+}
+
+// S0-29: logs are found of repositories that have no row any more, not even as deleted ones.
+func TestLogsOfGone(t *testing.T) {
+	s := open(t)
+	q, ids, now := s.Jobs(), jobs.NewIDs(time.Now, zeros{}), time.Now()
+	var want jobs.ID
+	for name, hosting := range map[string]grasp.Hosting{"live": grasp.Live, "deleted": grasp.Deleted, "gone": grasp.NotHosted} {
+		repo := jobstest.Repo(1, name)
+		for _, h := range []grasp.Hosting{grasp.Live, hosting} {
+			if _, err := s.Commit(t.Context(), steward.Change{Repos: []steward.Repo{{Addr: repo, Hosting: h, Since: now}}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, log := range []jobs.LogState{jobs.LogKept, jobs.NoLog} {
+			id := ids.Next()
+			if err := q.Enqueue(t.Context(), []jobs.Job{jobstest.Make(id, repo, "x", now)}); err != nil {
+				t.Fatal(err)
+			}
+			if _, ok, err := q.Claim(t.Context(), jobs.Claim{By: "me", Now: now, Until: now.Add(time.Minute)}); err != nil || !ok {
+				t.Fatal(ok, err)
+			}
+			if list, err := q.LogsOfGone(t.Context(), now.Add(time.Hour), 10); err != nil || name != "gone" && len(list) > 0 && list[0].Repo == repo {
+				t.Errorf("one that runs: %v, %v", list, err)
+			}
+			if err := q.Finish(t.Context(), "me", id, jobs.Ending{State: jobs.OK, At: now, Log: log}); err != nil {
+				t.Fatal(err)
+			}
+			if name == "gone" && log == jobs.LogKept {
+				want = id
+			}
+		}
+	}
+	list, err := q.LogsOfGone(t.Context(), now.Add(time.Second), 10)
+	if err != nil || len(list) != 1 || list[0].ID != want {
+		t.Errorf("%+v, %v; want %s", list, err, want)
+	}
+	if list, err := q.LogsOfGone(t.Context(), now.Add(-time.Second), 10); err != nil || len(list) != 0 {
+		t.Errorf("it ended just now: %+v, %v", list, err)
+	}
+	if err := q.LogsGone(t.Context(), []jobs.ID{want}); err != nil {
+		t.Fatal(err)
+	}
+	if list, err := q.LogsOfGone(t.Context(), now.Add(time.Second), 10); err != nil || len(list) != 0 {
+		t.Errorf("its log is gone: %+v, %v", list, err)
 	}
 }

@@ -167,6 +167,15 @@ func (q Jobs) OldLogs(ctx context.Context, r jobs.Retention, now time.Time, limi
 		int64(r.LogAge), clampNanos(now.Add(-r.LogAge)), r.LogsOfRepo, r.LogBytes, limit)
 }
 
+// LogsOfGone returns up to limit jobs that ended before a time, have a log, and are of repositories that have
+// no home here any more, not even as deleted ones.
+func (q Jobs) LogsOfGone(ctx context.Context, before time.Time, limit int) ([]jobs.Job, error) {
+	return q.list(ctx, "store: logs of repositories that are gone", `SELECT `+jobColumns+` FROM jobs INDEXED BY jobs_logs
+		WHERE log = 'kept' AND state NOT IN ('waiting', 'queued', 'running') AND box = 0 AND ended < ?1
+		AND NOT EXISTS (SELECT 1 FROM repos r WHERE r.identifier = jobs.identifier AND r.owner = jobs.owner) ORDER BY id DESC LIMIT ?2`,
+		clampNanos(before), limit)
+}
+
 // LogsGone is part of jobs.Shelf.
 func (q Jobs) LogsGone(ctx context.Context, ids []jobs.ID) error {
 	return q.s.book(ctx, "store: logs gone", func(a *applier) error {

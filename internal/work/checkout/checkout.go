@@ -85,7 +85,7 @@ func (d *Doer) Do(ctx context.Context, t *work.Task) jobs.Result {
 	if err != nil {
 		return failed(t, err)
 	}
-	b := &job{d: d, t: t, spec: spec, link: link, dir: link + ".d"}
+	b := &job{d: d, t: t, spec: spec, link: link, dir: link + generations}
 	res := b.run(ctx)
 	if err := b.tell(res); err != nil {
 		t.Printf("error_file: %v", err)

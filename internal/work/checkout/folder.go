@@ -27,6 +27,9 @@ const (
 	genBegin   = "gen-"
 	retired    = "retired"
 
+	// generations ends the name of the folder beside a link that has its name.
+	generations = ".d"
+
 	// maxGenerations is how many stay in the grace period, whatever is asked for: many publishings in a
 	// short time must not fill the disk.
 	maxGenerations = 50
@@ -101,7 +104,13 @@ func (b *job) own() (unlock func(), err error) {
 		lock.Close()
 		return nil, fault.Errorf(fault.Busy, op, "something is being published to %s already", b.link)
 	}
-	if is.By == "" {
+	// It may have been removed, with all that was here, between the two: then it keeps nobody out.
+	held, err := lock.Stat()
+	if on, lerr := os.Lstat(filepath.Join(b.dir, lockName)); err != nil || lerr != nil || !os.SameFile(held, on) {
+		lock.Close()
+		return nil, fault.Errorf(fault.Busy, op, "what was published to %s is being removed", b.link)
+	}
+	if _, err := os.Lstat(filepath.Join(b.dir, markName)); is.By == "" || errors.Is(err, fs.ErrNotExist) {
 		data, err := json.Marshal(mine)
 		if err == nil {
 			err = durable.WriteFile(filepath.Join(b.dir, markName), append(data, '\n'), 0o644)
