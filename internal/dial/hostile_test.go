@@ -130,7 +130,7 @@ func short() dial.Config {
 	return c
 }
 
-// Servers that say nothing, or never stop: each is ended by its limit.
+// S3-42: servers that say nothing, or never stop: each is ended by its limit.
 func TestSlowAndEndless(t *testing.T) {
 	flood := func(head, piece string) func(net.Conn) {
 		return func(c net.Conn) {
