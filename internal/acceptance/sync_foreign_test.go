@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"math/rand/v2"
 	"net/http/httptest"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -123,9 +125,16 @@ func TestSyncFromAForeignRelay(t *testing.T) {
 	h.Arrives(late)
 }
 
-// BenchmarkSyncCopy copies a repository of 10,000 events from a peer, and beside it does what a plain
-// client does to have them: compare, and fetch what is missing. x is how much longer the first takes.
+// BenchmarkSyncCopy has an empty server learn one announcement, of a repository of 10,000 events at a peer,
+// without git data to speak of and with 300 MB; and beside it does what a plain client does to have the same:
+// clone, compare, and fetch and verify what is missing. x is how much longer the first takes.
 func BenchmarkSyncCopy(b *testing.B) {
+	b.Run("events", func(b *testing.B) { syncCopy(b, 0) })
+	b.Run("300MB", func(b *testing.B) { syncCopy(b, 30) })
+}
+
+// syncCopy does it with so many files of 10 MB that cannot be made smaller.
+func syncCopy(b *testing.B, files int) {
 	const many = 10_000
 	for b.Loop() {
 		both := housetest.Together(b, 2)
@@ -134,6 +143,12 @@ func BenchmarkSyncCopy(b *testing.B) {
 		ca := a.Dial()
 		w := housetest.NewCopy(b)
 		tip := w.Commit()
+		noise := rand.NewChaCha8([32]byte{})
+		for i := range files {
+			content := make([]byte, 10_000_000)
+			noise.Read(content)
+			tip = w.CommitFile(fmt.Sprint("big", i), content)
+		}
 		announcement, state := housetest.AnnouncementAt(owner, "demo", 0, both), owner.State("demo", 0, "main="+tip)
 		ca.Must(announcement, state)
 		w.Git("push", "-q", a.Repo(owner, "demo"), "main")
@@ -147,24 +162,28 @@ func BenchmarkSyncCopy(b *testing.B) {
 			}
 		}
 		plain := time.Now()
+		w.Git("clone", "-q", "--bare", a.Repo(owner, "demo"), filepath.Join(b.TempDir(), "clone.git"))
 		n := plainCopy(b, a, coord)
 		took := time.Since(plain)
 		if n != many {
 			b.Fatalf("a plain client has %d events", n)
 		}
 		start := time.Now()
-		h.Dial().Must(announcement, state)
-		w.Git("push", "-q", h.Repo(owner, "demo"), "main")
 		c := h.Dial()
-		for c.Count(nostr.Filter{Kinds: []int{grasp.KindIssue}}) < many {
+		c.Must(announcement)
+		for c.Count(nostr.Filter{Kinds: []int{grasp.KindIssue}}) < many || c.Count(nostr.Filter{Kinds: []int{grasp.KindState}}) == 0 {
 			if time.Since(start) > 5*time.Minute {
-				b.Fatalf("%d events came", c.Count(nostr.Filter{Kinds: []int{grasp.KindIssue}}))
+				b.Fatalf("%d events came, %d states", c.Count(nostr.Filter{Kinds: []int{grasp.KindIssue}}), c.Count(nostr.Filter{Kinds: []int{grasp.KindState}}))
 			}
 			time.Sleep(20 * time.Millisecond)
 		}
-		b.ReportMetric(time.Since(start).Seconds(), "s/copy")
+		copied := time.Since(start)
+		if got := housetest.Remote(b, h.Repo(owner, "demo"))["refs/heads/main"]; got != tip {
+			b.Fatalf("main is %s, want %s", got, tip)
+		}
+		b.ReportMetric(copied.Seconds(), "s/copy")
 		b.ReportMetric(took.Seconds(), "s/plain")
-		b.ReportMetric(time.Since(start).Seconds()/took.Seconds(), "x")
+		b.ReportMetric(copied.Seconds()/took.Seconds(), "x")
 	}
 }
 
