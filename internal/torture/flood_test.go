@@ -55,7 +55,7 @@ func TestFlood(t *testing.T) {
 		waves, during, scale = waves[len(waves)-1:], 2*time.Second, 10
 	}
 	tm.stock(r, during)
-	calm := r.live(tm, git, a, during)
+	calm := r.live(tm, a, during)
 	r.settleFaults("calm")
 	t.Logf("%-9s %s", "calm", calm)
 	which := regexp.MustCompile(*floodOnly)
@@ -68,7 +68,7 @@ func TestFlood(t *testing.T) {
 			}
 		}
 		tm.stock(r, during)
-		got := r.live(tm, git, a, during)
+		got := r.live(tm, a, during)
 		t.Logf("%-9s %s; the server has %d MiB", what, got.beside(calm), memory(t, r.srv.pid(), "VmRSS")>>20)
 		for _, ebb := range ebbs {
 			if did := ebb(); testing.Verbose() {
@@ -78,7 +78,7 @@ func TestFlood(t *testing.T) {
 		r.settleFaults(what)
 	}
 	tm.stock(r, during)
-	after := r.live(tm, git, a, during)
+	after := r.live(tm, a, during)
 	r.settleFaults("afterwards")
 	t.Logf("%-9s %s", "after", after.beside(calm))
 
@@ -145,8 +145,12 @@ func (f feelings) beside(calm feelings) string {
 
 func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
+// perSecond is how many events a connection may publish for a while without being told to slow down
+// (limits.events_per_minute, with its burst).
+func perSecond(during time.Duration) float64 { return min(10, 100/during.Seconds()+1.5) }
+
 // live lets well-behaved visitors go about their work for a while. What they are refused is a fault.
-func (r *run) live(tm *team, git *visitor, a grasp.Addr, during time.Duration) feelings {
+func (r *run) live(tm *team, a grasp.Addr, during time.Duration) feelings {
 	ctx, cancel := context.WithTimeout(context.Background(), during)
 	defer cancel()
 	all := feelings{}
@@ -161,12 +165,21 @@ func (r *run) live(tm *team, git *visitor, a grasp.Addr, during time.Duration) f
 		wg.Go(func() { r.reside(ctx, i, a, during, felt) })
 	}
 	wg.Go(func() {
+		// As often as one connection may publish states; each time it is another one.
+		git := r.visitor("git")
+		defer git.close()
+		tick := time.NewTicker(time.Duration(float64(time.Second) / perSecond(during)))
+		defer tick.Stop()
 		for ctx.Err() == nil {
 			began := time.Now()
 			if !tm.act(git, true) {
 				return
 			}
 			felt("push", began)
+			select {
+			case <-tick.C:
+			case <-ctx.Done():
+			}
 		}
 	})
 	wg.Go(func() {
@@ -234,7 +247,7 @@ func (r *run) reside(ctx context.Context, n int, a grasp.Addr, during time.Durat
 	}
 	defer ws.Close()
 	carol := r.person(fmt.Sprint("resident", n))
-	pace := min(10, 100/during.Seconds()+1.5) // events per second
+	pace := perSecond(during)
 	tick := time.NewTicker(25 * time.Millisecond)
 	defer tick.Stop()
 	owed, seen := 0.0, strings.Repeat("0", 64)
