@@ -7,6 +7,7 @@ import (
 	"go/token"
 	"maps"
 	"os"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
@@ -165,9 +166,15 @@ func form(t reflect.Type) string {
 func fieldDocs(t *testing.T, dir string) map[string]fieldDoc {
 	t.Helper()
 	out := map[string]fieldDoc{}
-	pkgs, err := parser.ParseDir(token.NewFileSet(), dir, nil, parser.ParseComments)
+	sources, err := filepath.Glob(filepath.Join(dir, "*.go"))
 	if err != nil {
 		t.Fatal(err)
+	}
+	files := map[string]*ast.File{}
+	for _, source := range sources {
+		if files[source], err = parser.ParseFile(token.NewFileSet(), source, nil, parser.ParseComments); err != nil {
+			t.Fatal(err)
+		}
 	}
 	one := func(groups ...*ast.CommentGroup) string {
 		for _, g := range groups {
@@ -177,8 +184,8 @@ func fieldDocs(t *testing.T, dir string) map[string]fieldDoc {
 		}
 		return ""
 	}
-	for _, name := range slices.Sorted(maps.Keys(pkgs)) {
-		ast.Inspect(pkgs[name], func(n ast.Node) bool {
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		ast.Inspect(files[name], func(n ast.Node) bool {
 			decl, ok := n.(*ast.GenDecl)
 			if !ok {
 				return true

@@ -39,7 +39,6 @@ type elsewhere struct {
 	mu   sync.Mutex
 	seen []*http.Request
 	veto func(w http.ResponseWriter, r *http.Request) bool // answers itself if it returns true
-	env  []string
 }
 
 func newElsewhere(t testing.TB, env ...string) *elsewhere {
@@ -450,7 +449,7 @@ func TestFetchHostile(t *testing.T) {
 			return true
 		}, codes: []fault.Code{fault.Invalid}},
 		"redirect": {veto: func(w http.ResponseWriter, r *http.Request) bool {
-			http.Redirect(w, r, "http://127.0.0.1:9/x.git/info/refs?service=git-upload-pack", 302)
+			http.Redirect(w, r, "http://127.0.0.1:9/x.git/info/refs?service=git-upload-pack", http.StatusFound)
 			return true
 		}, codes: []fault.Code{fault.Invalid, fault.Busy}},
 		"no git": {veto: func(w http.ResponseWriter, r *http.Request) bool { io.WriteString(w, "<html>hello"); return true }, codes: []fault.Code{fault.Invalid, fault.Busy}},

@@ -38,13 +38,12 @@ type packer struct {
 	zip   *gzip.Writer
 	start time.Time
 
-	names  []string
-	text   []byte
-	lines  []byte
-	origin time.Duration // of the first line of this member
-	last   time.Duration
-	total  int64
-	fresh  bool // nothing is in this member
+	names []string
+	text  []byte
+	lines []byte
+	last  time.Duration
+	total int64
+	fresh bool // nothing is in this member
 }
 
 func newPacker(path string, start time.Time) (*packer, error) {

@@ -152,7 +152,6 @@ func (f failing) Read([]byte) (int, error) { return 0, f.err }
 // A frameText reads frames as the text that they are.
 type frameText struct {
 	in   *io.SectionReader
-	next func() (entry, error, bool)
 	rest []byte
 	buf  *bufio.Reader
 	name streams

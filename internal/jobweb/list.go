@@ -128,9 +128,7 @@ func (x *visit) list() {
 		return
 	}
 	list := JobList{Page: page, Repo: q.Get("repo"), Name: f.Name, Since: q.Get("since"), First: f.Before == ""}
-	for _, s := range f.States {
-		list.States = append(list.States, s)
-	}
+	list.States = append(list.States, f.States...)
 	if page.Next != "" {
 		list.Older = older(x.r, page.Next)
 	}
