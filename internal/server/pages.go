@@ -59,7 +59,7 @@ func (p source) Repo(ctx context.Context, repo grasp.Addr) (web.Page, error) {
 		return page, err
 	}
 	if repo.Box {
-		page.Refs, page.RefCount = compare(nil, snap.Refs.Map())
+		page.Refs, page.RefCount = compare(nil, snap.Refs)
 		return page, nil
 	}
 	view, err := p.s.steward.View(ctx, repo.ID)
@@ -94,29 +94,37 @@ func (p source) Repo(ctx context.Context, repo grasp.Addr) (web.Page, error) {
 		page.State = &web.State{ID: st.ID, Author: st.Author, At: time.Unix(st.At, 0)}
 		signed = st.Refs
 	}
-	page.Refs, page.RefCount = compare(signed, snap.Refs.Map())
+	page.Refs, page.RefCount = compare(signed, snap.Refs)
 	return page, nil
 }
 
-// compare lays what is signed beside what is there.
-func compare(signed, disk grasp.Refs) ([]web.Ref, int) {
-	names := make(map[grasp.RefName]struct{}, len(disk))
+// compare lays what is signed beside what is there, in the order of the names: the first web.MaxRefs of them, and how
+// many there are.
+func compare(signed grasp.Refs, disk grasp.RefList) ([]web.Ref, int) {
+	var absent []grasp.RefName // signed, and not there
 	for n := range signed {
-		names[n] = struct{}{}
+		if _, ok := disk.Get(n); !ok {
+			absent = append(absent, n)
+		}
 	}
-	for n := range disk {
-		names[n] = struct{}{}
+	slices.Sort(absent)
+	count := disk.Len() + len(absent)
+	out := make([]web.Ref, 0, min(count, web.MaxRefs))
+	missing := func(before func(grasp.RefName) bool) {
+		for len(absent) > 0 && before(absent[0]) && len(out) < cap(out) {
+			out = append(out, web.Ref{Name: absent[0], Signed: signed[absent[0]]})
+			absent = absent[1:]
+		}
 	}
-	sorted := make([]grasp.RefName, 0, len(names))
-	for n := range names {
-		sorted = append(sorted, n)
+	for r := range disk.All() {
+		missing(func(n grasp.RefName) bool { return n < r.Name })
+		if len(out) == cap(out) {
+			break
+		}
+		out = append(out, web.Ref{Name: r.Name, Signed: signed[r.Name], Disk: r.OID})
 	}
-	slices.Sort(sorted)
-	out := make([]web.Ref, 0, min(len(sorted), web.MaxRefs))
-	for _, n := range sorted[:min(len(sorted), web.MaxRefs)] {
-		out = append(out, web.Ref{Name: n, Signed: signed[n], Disk: disk[n]})
-	}
-	return out, len(sorted)
+	missing(func(grasp.RefName) bool { return true })
+	return out, count
 }
 
 func values(ev *nostr.Event, name string) []string {
