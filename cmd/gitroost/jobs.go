@@ -189,7 +189,7 @@ func (a *app) jobsList(ctx context.Context, args []string) error {
 		v := &page.Jobs[i]
 		took := ""
 		if v.Started != nil {
-			took = jobview.Span(v.Running(a.now()))
+			took = jobs.Span(v.Running(a.now()))
 		}
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%.7s\t%s\t%s\n", v.State, v.ID, v.Name, shortRepo(v), shortRef(v), v.New, v.Created.Format("2006-01-02 15:04:05"), took)
 	}
@@ -246,7 +246,7 @@ func (c *jobsCall) print(v *jobview.View) {
 		state += ", asked to end"
 	}
 	if v.Started != nil {
-		state += ", " + jobview.Span(v.Running(c.a.now()))
+		state += ", " + jobs.Span(v.Running(c.a.now()))
 	}
 	if v.Exit != nil && *v.Exit != 0 {
 		state += fmt.Sprintf(", exit code %d", *v.Exit)
@@ -315,7 +315,7 @@ func (a *app) jobsLog(ctx context.Context, args []string) error {
 	if _, err := c.ask(ctx, http.MethodGet, path+".json", nil, &v); err != nil {
 		return err
 	}
-	fmt.Fprintf(a.err, "gitroost: job %s %s: %s after %s\n", v.Name, v.ID, v.State, jobview.Span(v.Running(a.now())))
+	fmt.Fprintf(a.err, "gitroost: job %s %s: %s after %s\n", v.Name, v.ID, v.State, jobs.Span(v.Running(a.now())))
 	return nil
 }
 

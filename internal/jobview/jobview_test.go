@@ -152,7 +152,7 @@ func TestSchema(t *testing.T) {
 	h.finish(t, j.ID, jobs.Ending{State: jobs.Failed, Exit: 2, Signal: "KILL", Reason: "it failed", MaxRSS: 5, CPU: time.Second, Log: jobs.LogKept, LogBytes: n})
 	check("ended", ids...)
 	v, _ := h.Show(t.Context(), j.ID)
-	if v.Took != 83 || *v.Exit != 2 || v.Conclusion != "failure" || jobview.Span(v.Running(h.clock.Now())) != "1m 23s" || !slices.Equal(v.Log.Attempts, []int{1}) {
+	if v.Took != 83 || *v.Exit != 2 || v.Conclusion != "failure" || jobs.Span(v.Running(h.clock.Now())) != "1m 23s" || !slices.Equal(v.Log.Attempts, []int{1}) {
 		t.Errorf("%+v", v)
 	}
 	if err := fits(map[string]any{"id": 1.0}, schema, "job"); err == nil {

@@ -86,7 +86,7 @@ func (p *PushTail) Next(ctx context.Context) ([]string, error) {
 	}
 	text := fmt.Sprintf("gitroost: job %s %s: %s", v.Name, v.ID, v.State)
 	if v.Started != nil {
-		text += " after " + Span(v.Running(p.b.cfg.Clock.Now()))
+		text += " after " + jobs.Span(v.Running(p.b.cfg.Clock.Now()))
 	}
 	if v.Reason != "" {
 		text += ": " + v.Reason

@@ -1,7 +1,6 @@
 package jobview
 
 import (
-	"fmt"
 	"time"
 
 	"github.com/gitroost/gitroost/grasp"
@@ -116,16 +115,4 @@ func (v *View) Running(now time.Time) time.Duration {
 		return max(0, now.Sub(*v.Started))
 	}
 	return time.Duration(v.Took * float64(time.Second))
-}
-
-// Span is a time as people say it: "42s", "1m 23s", "1h 02m" (S0-06).
-func Span(d time.Duration) string {
-	s := int64(d.Round(time.Second) / time.Second)
-	switch {
-	case s < 60:
-		return fmt.Sprintf("%ds", max(s, 0))
-	case s < 3600:
-		return fmt.Sprintf("%dm %ds", s/60, s%60)
-	}
-	return fmt.Sprintf("%dh %02dm", s/3600, s/60%60)
 }

@@ -70,7 +70,7 @@ func (w *Web) jobRow(v jobview.View) jobRow {
 		row.Owner, row.RepoID = a.Owner, a.ID
 	}
 	if v.Started != nil {
-		row.Took = jobview.Span(v.Running(w.cfg.Now()))
+		row.Took = jobs.Span(v.Running(w.cfg.Now()))
 	}
 	return row
 }
@@ -125,5 +125,5 @@ func span(from time.Time, to *time.Time) string {
 	if to == nil {
 		return ""
 	}
-	return jobview.Span(to.Sub(from))
+	return jobs.Span(to.Sub(from))
 }

@@ -3,7 +3,6 @@ package work
 import (
 	"bytes"
 	"encoding/json"
-	"fmt"
 	"strings"
 	"text/template"
 	"time"
@@ -89,18 +88,6 @@ func shortRef(ref grasp.RefName) string {
 	return string(ref)
 }
 
-// Span says d as people do: "42s", "1m 23s", "1h 02m" (S0-06).
-func Span(d time.Duration) string {
-	s := int(max(d, 0).Round(time.Second) / time.Second)
-	switch {
-	case s < 60:
-		return fmt.Sprintf("%ds", s)
-	case s < 3600:
-		return fmt.Sprintf("%dm %ds", s/60, s%60)
-	}
-	return fmt.Sprintf("%dh %02dm", s/3600, s/60%60)
-}
-
 // Attach writes into the jobs of list that tell of other jobs (webhook, notify, trigger) that they
 // follow from the end of ended. Others are left as they are. What cannot be read is a fault.Invalid.
 func Attach(list []jobs.Job, ended jobs.Job, previous jobs.State) error {
@@ -137,7 +124,7 @@ var templateFuncs = template.FuncMap{
 		err := enc.Encode(v)
 		return strings.TrimSuffix(b.String(), "\n"), err
 	},
-	"duration": Span,
+	"duration": jobs.Span,
 	"short": func(s string) string {
 		if len(s) > 10 && (strings.HasPrefix(s, "npub1") || grasp.IsHex(s, 40) || grasp.IsHex(s, 64)) {
 			return s[:10]

@@ -134,11 +134,11 @@ func TestOver(t *testing.T) {
 // S0-06
 func TestDuration(t *testing.T) {
 	for seconds, want := range map[int]string{0: "0s", 42: "42s", 59: "59s", 60: "1m 0s", 83: "1m 23s", 3599: "59m 59s", 3600: "1h 00m", 3720: "1h 02m"} {
-		if got := work.Span(time.Duration(seconds) * time.Second); got != want {
+		if got := jobs.Span(time.Duration(seconds) * time.Second); got != want {
 			t.Errorf("%d seconds are %q, want %q", seconds, got, want)
 		}
 	}
-	if got := work.Span(59*time.Second + 900*time.Millisecond); got != "1m 0s" {
+	if got := jobs.Span(59*time.Second + 900*time.Millisecond); got != "1m 0s" {
 		t.Errorf("59.9 seconds are %q", got)
 	}
 }

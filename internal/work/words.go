@@ -38,11 +38,11 @@ func Tell(a About, server string) Telling {
 	}
 	switch {
 	case a.OK():
-		t.Title = fmt.Sprintf("✅ Git %s Success: %s (%s)", a.Job, a.Name, Span(a.Took))
+		t.Title = fmt.Sprintf("✅ Git %s Success: %s (%s)", a.Job, a.Name, jobs.Span(a.Took))
 		t.Tags = []string{"white_check_mark", "git", a.Job}
 		t.Message = job + " finished: " + exit
 	case a.Bad():
-		t.Title = fmt.Sprintf("❌ Git %s Failed: %s (after %s)", a.Job, a.Name, Span(a.Took))
+		t.Title = fmt.Sprintf("❌ Git %s Failed: %s (after %s)", a.Job, a.Name, jobs.Span(a.Took))
 		t.Tags = []string{"x", "git", a.Job, "warning"}
 		t.Priority = 4
 		how := exit

@@ -113,7 +113,7 @@ func (r *Run) times() nostr.Tags {
 // Progress says that r runs, or with a conclusion that it has ended. It holds for ProgressLife.
 func (r *Run) Progress(now time.Time) nostr.Event {
 	tags := append(nostr.Tags{{"d", string(r.ID)}}, r.common()...)
-	if end := Conclusion(r.State); end != "" {
+	if end := r.State.Conclusion(); end != "" {
 		tags = append(tags, nostr.Tag{"status", statusConcluded}, nostr.Tag{"conclusion", end})
 	} else {
 		tags = append(tags, nostr.Tag{"status", statusInProgress}, nostr.Tag{"in-progress", r.Job})
@@ -127,7 +127,7 @@ func (r *Run) Progress(now time.Time) nostr.Event {
 func (r *Run) JobResult() nostr.Event {
 	tags := append(r.common(),
 		nostr.Tag{"q", strconv.Itoa(KindProgress) + ":" + string(r.Self) + ":" + string(r.ID), r.Relay},
-		nostr.Tag{"job", r.Job}, nostr.Tag{"name", r.Job}, nostr.Tag{"conclusion", Conclusion(r.State)})
+		nostr.Tag{"job", r.Job}, nostr.Tag{"name", r.Job}, nostr.Tag{"conclusion", r.State.Conclusion()})
 	tags = append(tags, r.times()...)
 	if r.URL != "" {
 		tags = append(tags, nostr.Tag{"logs", r.URL + "/jobs/" + string(r.ID) + "/log"})
@@ -140,28 +140,9 @@ func (r *Run) JobResult() nostr.Event {
 
 // WorkflowResult says how r ended, as the one who had it done; job is the id of the signed JobResult.
 func (r *Run) WorkflowResult(job grasp.EventID) nostr.Event {
-	tags := append(r.common(), nostr.Tag{"r", string(r.ID)}, nostr.Tag{"conclusion", Conclusion(r.State)})
+	tags := append(r.common(), nostr.Tag{"r", string(r.ID)}, nostr.Tag{"conclusion", r.State.Conclusion()})
 	tags = append(tags, r.times()...)
 	tags = append(tags, nostr.Tag{"q", string(job), r.Relay, string(r.Self), r.Job})
 	tags = append(tags, r.provenance()...)
 	return nostr.Event{Kind: KindWorkflowResult, CreatedAt: nostr.Timestamp(r.Ended.Unix()), Tags: tags}
-}
-
-// Conclusion is what the events call the end of a job, "" if it has not ended (§3.6).
-func Conclusion(s jobs.State) string {
-	switch s {
-	case jobs.OK:
-		return "success"
-	case jobs.Failed:
-		return "failure"
-	case jobs.TimedOut:
-		return "timed_out"
-	case jobs.Cancelled, jobs.Superseded:
-		return "cancelled"
-	case jobs.Skipped:
-		return "skipped"
-	case jobs.StartupFailure:
-		return "startup_failure"
-	}
-	return ""
 }

@@ -95,8 +95,9 @@ func (s *subject) own() object {
 func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 
 func (s *subject) refFields() object {
-	before, after := oid(string(s.job.Old)), oid(string(s.job.New))
-	return object{"ref": string(s.job.Ref), "before": before, "after": after, "created": isZero(before), "deleted": isZero(after)}
+	return object{
+		"ref": string(s.job.Ref), "before": oid(s.job.Old), "after": oid(s.job.New), "created": s.job.Old.IsZero(), "deleted": s.job.New.IsZero(),
+	}
 }
 
 func (s *subject) commit(c Commit) object {
@@ -117,12 +118,12 @@ func (s *subject) github() object {
 		o["hook"] = object{"type": "Repository", "id": number(s.job.Name), "name": "web", "active": true, "events": []string{"*"}}
 	case pullReceived:
 		o["action"], o["number"] = "opened", 0
-		if !isZero(string(s.job.Old)) {
+		if !s.job.Old.IsZero() {
 			o["action"] = "synchronize"
 		}
 		o["pull_request"] = object{
 			"id": number(string(s.job.Ref)), "number": 0, "state": "open", "title": "", "user": s.actor(), "html_url": s.repoURL(),
-			"head": object{"ref": string(s.job.Ref), "sha": oid(string(s.job.New)), "repo": s.repository()},
+			"head": object{"ref": string(s.job.Ref), "sha": oid(s.job.New), "repo": s.repository()},
 			"base": object{"ref": s.head, "repo": s.repository()},
 		}
 	case jobFinished:
@@ -130,8 +131,8 @@ func (s *subject) github() object {
 		o["action"] = "completed"
 		o["workflow"] = object{"id": number(a.Job), "name": a.Job, "path": ""}
 		o["workflow_run"] = object{
-			"id": number(string(a.ID)), "name": a.Job, "node_id": a.ID, "head_branch": a.Branch, "head_sha": oid(a.New), "event": a.Trigger, "status": "completed",
-			"conclusion": conclusion(a.State), "run_attempt": a.Attempt, "html_url": s.server + "/jobs/" + string(a.ID), "logs_url": s.server + "/jobs/" + string(a.ID) + "/log",
+			"id": number(string(a.ID)), "name": a.Job, "node_id": a.ID, "head_branch": a.Branch, "head_sha": oid(grasp.OID(a.New)), "event": a.Trigger, "status": "completed",
+			"conclusion": a.State.Conclusion(), "run_attempt": a.Attempt, "html_url": s.server + "/jobs/" + string(a.ID), "logs_url": s.server + "/jobs/" + string(a.ID) + "/log",
 			"created_at": stamp(a.Started), "run_started_at": stamp(a.Started), "updated_at": stamp(a.Ended), "actor": s.actor(), "repository": s.repository(),
 		}
 	default:
@@ -179,7 +180,7 @@ func (s *subject) cloudEvent() object {
 	}
 	if s.about != nil {
 		data["finished"] = s.about
-		data["conclusion"] = conclusion(s.about.State)
+		data["conclusion"] = s.about.State.Conclusion()
 	}
 	if s.job.Ref != "" {
 		for k, v := range s.refFields() {

@@ -1,8 +1,7 @@
 package hook
 
 import (
-	"strings"
-
+	"github.com/gitroost/gitroost/grasp"
 	"github.com/gitroost/gitroost/internal/jobs"
 	"github.com/gitroost/gitroost/internal/work"
 )
@@ -37,33 +36,10 @@ func eventOf(j jobs.Job, about *work.About) event {
 	return refUpdated
 }
 
-const zeros = "0000000000000000000000000000000000000000"
-
 // oid returns an object id as it is told: of a ref that is not there, zeros.
-func oid(s string) string {
-	if s == "" {
-		return zeros
+func oid(id grasp.OID) string {
+	if id.IsZero() {
+		return string(grasp.ZeroOID)
 	}
-	return s
-}
-
-func isZero(s string) bool { return strings.Trim(s, "0") == "" }
-
-// conclusion is how others call the end of a job (§3.6).
-func conclusion(s jobs.State) string {
-	switch s {
-	case jobs.OK:
-		return "success"
-	case jobs.Failed:
-		return "failure"
-	case jobs.TimedOut:
-		return "timed_out"
-	case jobs.Cancelled, jobs.Superseded:
-		return "cancelled"
-	case jobs.Skipped:
-		return "skipped"
-	case jobs.StartupFailure:
-		return "startup_failure"
-	}
-	return ""
+	return string(id)
 }

@@ -200,7 +200,7 @@ func (d *Doer) webhook(ctx context.Context, t *work.Task, spec *work.Webhook, wh
 // subject collects what t's body is written about.
 func (d *Doer) subject(ctx context.Context, t *work.Task, about *work.About) *subject {
 	s := &subject{job: t.Job, about: about, event: eventOf(t.Job, about), server: t.URL, head: d.cfg.Head(ctx, t.Job)}
-	if s.event.github != "push" || d.cfg.History == nil || isZero(oid(string(t.Job.New))) {
+	if s.event.github != "push" || d.cfg.History == nil || t.Job.New.IsZero() {
 		return s
 	}
 	history, err := d.cfg.History(ctx, t.Job, MaxCommits)
