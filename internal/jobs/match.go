@@ -72,11 +72,12 @@ type Match struct {
 // Asks returns the changes of ev whose Paths, and whose Message, have to be known before Explain
 // and Plan can say which jobs there are.
 func (b *Book) Asks(ev Event) (paths, messages []grasp.RefChange) {
+	name := RepoName(ev.Repo)
 	for _, c := range ev.Changes {
 		var p, m bool
 		for _, r := range b.defs {
 			f := r.filterFor(ev, c)
-			if f == nil || !r.repos.Empty() && !r.repos.Match(RepoName(ev.Repo)) || !f.refs.Match(string(c.Ref)) || c.New.IsZero() {
+			if f == nil || f.paths.Empty() && !f.SkipCI || !r.repos.Empty() && !r.repos.Match(name) || !f.refs.Match(string(c.Ref)) || c.New.IsZero() {
 				continue
 			}
 			p = p || !f.paths.Empty()
@@ -99,12 +100,13 @@ func (b *Book) Explain(ev Event) []Match {
 	if len(changes) == 0 {
 		changes = []grasp.RefChange{{}}
 	}
-	var out []Match
+	name := RepoName(ev.Repo) // it takes longer than most of what is held against it
+	out := make([]Match, 0, len(changes)*len(b.defs))
 	for _, c := range changes {
-		found := map[string]int{}
+		found := make(map[string]int, len(b.defs))
 		for _, r := range b.defs {
 			m := Match{Job: r.Name, Ref: c.Ref, OK: true, Tell: r.Explain, rule: r, change: c}
-			m.Condition, m.Text = r.fits(ev, c, &m.force)
+			m.Condition, m.Text = r.fits(ev, name, c, &m.force)
 			m.OK = m.Condition == ""
 			for _, n := range r.Needs {
 				need := out[found[n.Job]]
@@ -124,9 +126,14 @@ func (b *Book) Explain(ev Event) []Match {
 // be than MaxPerEvent. They are whole but for what the Queue writes: no repository's content is
 // read, and nothing is looked up.
 func (b *Book) Plan(ev Event, ids *IDs) (list []Job, dropped int) {
+	return b.Make(ev, b.Explain(ev), ids)
+}
+
+// Make is Plan for those who know what Explain says of ev.
+func (b *Book) Make(ev Event, matches []Match, ids *IDs) (list []Job, dropped int) {
 	made := map[grasp.RefName]map[string]ID{}
-	run := ids.Next()
-	for _, m := range b.Explain(ev) {
+	run, name := ids.Next(), RepoName(ev.Repo)
+	for _, m := range matches {
 		if !m.OK {
 			continue
 		}
@@ -141,7 +148,7 @@ func (b *Book) Plan(ev Event, ids *IDs) (list []Job, dropped int) {
 			Trigger: ev.Trigger, Ref: c.Ref, Old: c.Old, New: c.New,
 			Push: ev.Push, Cause: ev.Cause, Actor: ev.Actor,
 			Definition: r.hash, Input: InputKey(ev.Repo, r.Name, c.Ref, c.New, r.hash),
-			Group: r.groupKey(ev.Repo, c.Ref), Policy: r.Policy, Force: m.force || r.Policy == All,
+			Group: r.groupKey(ev.Repo, name, c.Ref), Policy: r.Policy, Force: m.force || r.Policy == All,
 			Retry: *r.Retry, Timeout: r.Timeout, Spec: r.Spec, Created: ev.Now,
 		}
 		if ev.Trigger == OnSchedule {
@@ -179,9 +186,9 @@ func (r *rule) filterFor(ev Event, c grasp.RefChange) *filter {
 	return nil
 }
 
-// fits returns the first condition that is not met, or "".
-func (r *rule) fits(ev Event, c grasp.RefChange, force *bool) (condition, text string) {
-	if name := RepoName(ev.Repo); !r.repos.Empty() && !r.repos.Match(name) {
+// fits returns the first condition that is not met, or "". name is the repository's.
+func (r *rule) fits(ev Event, name string, c grasp.RefChange, force *bool) (condition, text string) {
+	if !r.repos.Empty() && !r.repos.Match(name) {
 		return "repos", fmt.Sprintf("it is for %s, and this is %s", r.repos, name)
 	}
 	switch ev.Trigger {
@@ -282,28 +289,29 @@ func RepoName(a grasp.Addr) string {
 
 // refClass keeps a tag from ending a branch's job.
 func refClass(ref grasp.RefName) string {
-	for prefix, class := range map[string]string{"refs/heads/": "branch", "refs/tags/": "tag", "refs/nostr/": "pr"} {
-		if strings.HasPrefix(string(ref), prefix) {
-			return class
-		}
+	switch {
+	case strings.HasPrefix(string(ref), "refs/heads/"):
+		return "branch"
+	case strings.HasPrefix(string(ref), "refs/tags/"):
+		return "tag"
+	case strings.HasPrefix(string(ref), "refs/nostr/"):
+		return "pr"
 	}
 	return "repo"
 }
 
 // groupKey returns the group of a job. In what the definition says {{.Repo}}, {{.Owner}}, {{.ID}},
 // {{.Ref}} and {{.Job}} are filled in. Only the operator's groups reach over several repositories:
-// what others define begins with theirs. Long ones are hashed.
-func (r *rule) groupKey(repo grasp.Addr, ref grasp.RefName) string {
+// what others define begins with theirs. Long ones are hashed. name is what RepoName says of repo.
+func (r *rule) groupKey(repo grasp.Addr, name string, ref grasp.RefName) string {
 	if r.Policy == All {
 		return ""
 	}
-	name := RepoName(repo)
-	key := r.Group
-	if key == "" {
-		key = "{{.Repo}} {{.Job}} {{.Ref}}"
+	key := name + " " + r.Name + " " + string(ref)
+	if r.Group != "" {
+		key = strings.NewReplacer("{{.Repo}}", name, "{{.Owner}}", string(repo.Owner), "{{.ID}}", repo.ID,
+			"{{.Ref}}", string(ref), "{{.Job}}", r.Name).Replace(r.Group)
 	}
-	key = strings.NewReplacer("{{.Repo}}", name, "{{.Owner}}", string(repo.Owner), "{{.ID}}", repo.ID,
-		"{{.Ref}}", string(ref), "{{.Job}}", r.Name).Replace(key)
 	own := ""
 	if r.Class != Operator {
 		own = name

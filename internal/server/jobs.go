@@ -129,7 +129,8 @@ func (h *Jobs) follow(ctx context.Context, ev jobs.Event) (list []jobs.Job, rema
 	}
 	paths, messages := book.Asks(ev)
 	ev.Facts = h.facts(ctx, ev, paths, messages)
-	list, dropped := book.Plan(ev, h.ids)
+	matches := book.Explain(ev)
+	list, dropped := book.Make(ev, matches, h.ids)
 	if len(list) > 0 && slices.ContainsFunc(ev.Options, skips) {
 		remarks = append(remarks, "these run all the same: their definitions do not say skip_ci: true")
 	}
@@ -137,7 +138,7 @@ func (h *Jobs) follow(ctx context.Context, ev jobs.Event) (list []jobs.Job, rema
 		h.log.Warn("more jobs than one happening makes", "repo", ev.Repo.String(), "dropped", dropped)
 		remarks = append(remarks, fmt.Sprintf("%d more jobs match than the %d that one push makes", dropped, jobs.MaxPerEvent))
 	}
-	return list, append(remarks, unmatched(book.Explain(ev))...)
+	return list, append(remarks, unmatched(matches)...)
 }
 
 // skips reports whether a push option asks for no jobs.
@@ -197,34 +198,19 @@ func unmatched(list []jobs.Match) []string {
 // maxTold is how many jobs a pusher is told of one by one.
 const maxTold = 10
 
-// notes tells whoever pushed which jobs there are (S0-14).
-func (h *Jobs) notes(ctx context.Context, list []jobs.Job, remarks []string) []string {
+// notes tells whoever pushed which jobs there are (S0-14), and which have ended as soon as they were made.
+func (h *Jobs) notes(list []jobs.Job, remarks []string) []string {
 	var out []string
-	now := map[jobs.ID]jobs.Job{}
-	for i, j := range list {
-		if i > 0 && j.Run == list[i-1].Run {
-			continue
-		}
-		same, err := h.queue.List(ctx, jobs.Filter{Run: j.Run, Limit: jobs.MaxPerEvent})
-		if err != nil {
-			h.log.Warn("cannot see what became of jobs that a push made", "run", j.Run, "err", err) // they are queued all the same
-		}
-		for _, is := range same {
-			now[is.ID] = is
-		}
-	}
 	for i, j := range list {
 		if i == maxTold && len(list) > maxTold+1 {
 			out = append(out, fmt.Sprintf("gitroost: %d more jobs: %s/jobs", len(list)-maxTold, h.public))
 			break
 		}
 		line := fmt.Sprintf("gitroost: job %s %s ", j.Name, j.ID)
-		is, known := now[j.ID]
-		switch {
-		case !known || !is.State.Ended() || is.Reason == "":
+		if j.State != "" && j.State.Ended() && j.Reason != "" {
+			line += string(j.State) + ": " + j.Reason
+		} else {
 			line += "queued " + h.public + "/jobs/" + string(j.ID)
-		default:
-			line += string(is.State) + ": " + is.Reason
 		}
 		out = append(out, line)
 	}

@@ -453,9 +453,7 @@ func (p push) Notes() []string {
 	if len(list)+len(remarks) == 0 {
 		return p.Push.Notes()
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-	defer cancel()
-	return append(p.jobs.notes(ctx, list, remarks), p.Push.Notes()...)
+	return append(p.jobs.notes(list, remarks), p.Push.Notes()...)
 }
 
 func relayURLs(public string, authorities []string) []string {

@@ -227,6 +227,16 @@ type Receipt struct {
 	Stale     bool            // Put lost against a newer served version
 	Removed   []Entry         // what Tombs removed, from either shelf
 	Replaced  []grasp.EventID // what Put and Release removed
+
+	// Ended are those of Jobs that ended as they were written: they were done before, a newer one took
+	// their place, there is no room for them.
+	Ended map[jobs.ID]JobEnd
+}
+
+// A JobEnd is how a job ended, and why.
+type JobEnd struct {
+	State  jobs.State
+	Reason string
 }
 
 // Due is what Sweep works on.

@@ -383,8 +383,8 @@ func (p *Push) pullNote(ctx context.Context, g grasp.Grant) string {
 // Options says which options the pusher gave. It is called before Deliver.
 func (p *Push) Options(list []string) { p.options = list }
 
-// Jobs returns the jobs that the push made, in whatever state they are by now, and lines about those
-// that it did not make. It is called after Deliver.
+// Jobs returns the jobs that the push made, and lines about those that it did not make. Those that ended
+// as they were made have a State and a Reason. It is called after Deliver.
 func (p *Push) Jobs() (list []jobs.Job, remarks []string) { return p.jobs, p.remarks }
 
 // Name gives the push another name than the one it chose, so that all who speak of it use the same.

@@ -262,6 +262,11 @@ func (s *Steward) conclude(ctx context.Context, k *known, sc scene, plan grasp.P
 		return fault.Wrap("steward: settle", err)
 	}
 	if push != nil {
+		for i := range c.Jobs {
+			j := &c.Jobs[i]
+			end := r.Ended[j.ID]
+			j.State, j.Reason = end.State, end.Reason
+		}
 		push.jobs, push.remarks = c.Jobs, remarks
 	}
 	for _, w := range c.Weighed {

@@ -25,6 +25,7 @@ type applier struct {
 	boxes   bool   // placeholders in boxes came or went
 	more    bool   // there is more to catch up with
 	line    queueing
+	fresh   map[string]bool // the jobs that this change adds
 
 	counts map[steward.Charge]int // by how much the tallies change in this transaction
 }

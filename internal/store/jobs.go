@@ -5,11 +5,13 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/gitroost/gitroost/grasp"
 	"github.com/gitroost/gitroost/internal/fault"
 	"github.com/gitroost/gitroost/internal/jobs"
+	"github.com/gitroost/gitroost/internal/steward"
 )
 
 // Jobs is the queue of jobs in the same file: what a Change queues is written with its moves. Its
@@ -136,6 +138,10 @@ func (a *applier) jobs(rows []jobRow, moved map[movedRef]int64) error {
 		return err
 	}
 	a.line = queueing{}
+	if err := a.lookAhead(rows); err != nil {
+		return err
+	}
+	a.fresh = make(map[string]bool, len(rows))
 	for i := range rows {
 		if known[rows[i].ID] {
 			continue
@@ -148,22 +154,15 @@ func (a *applier) jobs(rows []jobRow, moved map[movedRef]int64) error {
 	return nil
 }
 
-// A queueing is what is known of the queue while a list of jobs is added to it, so that it is not asked
-// again for each: a push makes many jobs of one owner. Nothing is known any more once a job has ended.
-type queueing struct {
-	owned  map[ownedBy]int // how many of an owner wait
-	all    int             // how many do, if owned is not nil
-	seated map[seatOf]bool
-}
-
-type ownedBy struct {
-	owner id32
-	tells bool
-}
-
-type seatOf struct {
-	pool  string
-	owner id32
+// over notes for the receipt that a job of this change has ended already.
+func (a *applier) over(id string, state jobs.State, reason string) {
+	if !a.fresh[id] {
+		return
+	}
+	if a.receipt.Ended == nil {
+		a.receipt.Ended = map[jobs.ID]steward.JobEnd{}
+	}
+	a.receipt.Ended[jobs.ID(strings.Clone(id))] = steward.JobEnd{State: state, Reason: reason}
 }
 
 func (a *applier) addJob(r *jobRow, moved map[movedRef]int64) error {
@@ -192,6 +191,7 @@ func (a *applier) addJob(r *jobRow, moved map[movedRef]int64) error {
 			a.lesson.ended = append(a.lesson.ended, jobEnd{r.Kind, state})
 		}
 	}
+	a.fresh[string(r.ID)] = true
 	var move any
 	if seq, ok := moved[movedRef{r.Repo.Box, r.owner, r.Repo.ID, string(r.Ref)}]; ok {
 		move = seq
@@ -219,7 +219,11 @@ func (a *applier) addJob(r *jobRow, moved map[movedRef]int64) error {
 		}
 	}
 	if state.Ended() {
+		a.over(string(r.ID), state, reason)
 		return nil
+	}
+	if state == jobs.Queued && (r.Policy == jobs.Latest || r.Policy == jobs.Cancel) && a.line.queued != nil {
+		a.line.queued[r.Group] = queuedNow{string(r.ID), created}
 	}
 	if by := (ownedBy{r.owner, r.pool == jobs.TellPool}); a.line.owned != nil {
 		a.line.all++
@@ -253,18 +257,12 @@ func (a *applier) firstState(r *jobRow) (state jobs.State, reason string, budget
 		return start, jobs.ReasonNeeds, false, nil
 	}
 	if !r.Force {
-		var id string
-		var last jobs.State
-		var input []byte
-		ok, err := a.row(`SELECT id, state, input FROM jobs INDEXED BY jobs_line
-			WHERE owner = ?1 AND identifier = ?2 AND box = ?3 AND name = ?4 AND ref = ?5
-			AND state NOT IN ('skipped', 'superseded', 'cancelled') ORDER BY id DESC LIMIT 1`,
-			[]any{r.owner[:], r.Repo.ID, r.Repo.Box, r.Name, string(r.Ref)}, &id, &last, &input)
+		last, err := a.lastOf(r)
 		if err != nil {
 			return "", "", false, err
 		}
-		if ok && last == jobs.OK && string(input) == string(r.Input[:]) {
-			return jobs.OK, jobs.ReasonAlready + ": " + id, false, nil
+		if last.id != "" && last.state == jobs.OK && last.input == string(r.Input[:]) {
+			return jobs.OK, jobs.ReasonAlready + ": " + last.id, false, nil
 		}
 	}
 	if start == jobs.Queued {
@@ -331,15 +329,12 @@ func (a *applier) makeWay(id, group string, policy jobs.Policy, created time.Tim
 	if policy != jobs.Latest && policy != jobs.Cancel {
 		return "", nil
 	}
-	var other string
-	var at int64
-	ok, err := a.row(`SELECT id, created FROM jobs WHERE grp = ?1 AND id <> ?2 AND state = 'queued' AND policy IN ('latest', 'cancel')`,
-		[]any{group, id}, &other, &at)
+	other, err := a.queuedOf(group)
 	if err != nil {
 		return "", err
 	}
-	if ok && other > id {
-		return other, nil
+	if other.id > id {
+		return other.id, nil
 	}
 	if policy == jobs.Cancel {
 		if err := a.exec(a.ctx, `UPDATE jobs SET asked = 'superseded', asked_why = ?3
@@ -348,8 +343,8 @@ func (a *applier) makeWay(id, group string, policy jobs.Policy, created time.Tim
 			return "", err
 		}
 	}
-	if ok {
-		err = a.endJob(other, jobs.Superseded, jobs.ReasonNewer+": "+id, max(at, clampNanos(created)))
+	if other.id != "" && other.id != id {
+		err = a.endJob(other.id, jobs.Superseded, jobs.ReasonNewer+": "+id, max(other.at, clampNanos(created)))
 	}
 	return "", err
 }
@@ -365,6 +360,7 @@ func (a *applier) endJob(id string, state jobs.State, reason string, at int64) e
 		return err
 	}
 	a.lesson.ended = append(a.lesson.ended, jobEnd{kind, state})
+	a.over(id, state, reason)
 	if err := a.attend(pool, owner); err != nil {
 		return err
 	}

@@ -246,6 +246,14 @@ func (m *Memory) Commit(ctx context.Context, c steward.Change) (steward.Receipt,
 	}
 	m.rest(c)
 	err := m.queue.Enqueue(context.WithoutCancel(ctx), c.Jobs) // which were checked
+	for _, j := range c.Jobs {
+		if is, err := m.queue.Job(context.WithoutCancel(ctx), j.ID); err == nil && is.State.Ended() {
+			if r.Ended == nil {
+				r.Ended = map[jobs.ID]steward.JobEnd{}
+			}
+			r.Ended[j.ID] = steward.JobEnd{State: is.State, Reason: is.Reason}
+		}
+	}
 	return r, err
 }
 
