@@ -99,7 +99,7 @@ jobs:
 	}
 	// The site of a repository that was deleted is not shown any more.
 	c.Must(alice.Deletion(time.Now().Unix(), nostr.Tag{"a", housetest.Coordinate(alice, "demo")}, nostr.Tag{"k", "30617"}))
-	housetest.Within(t, time.Minute, "the site is gone", func() bool { res, _ := get(""); return res.StatusCode == 404 })
+	housetest.Within(t, housetest.Wait, "the site is gone", func() bool { res, _ := get(""); return res.StatusCode == 404 })
 	for _, j := range h.AllJobs() {
 		if j.Name == "hook" && (j.State != jobs.OK || j.CPU <= 0 || j.MaxRSS <= 0) {
 			t.Errorf("%+v", j)

@@ -579,14 +579,13 @@ func TestDoorFuzz(t *testing.T) {
 	answered(t, h, 200, "GET", h.Repo(alice, "demo")+uploadRefs)
 }
 
-// check 23: H-111: a clone that lasts many times as long as the house waits for a sign of life, and
-// always moves.
+// check 23: H-111: a clone that lasts longer than the house waits for a sign of life, and always moves.
 func TestDoorSlowClone(t *testing.T) {
 	t.Parallel()
 	if testing.Short() {
 		t.Skip("takes seconds")
 	}
-	const idle = 500 * time.Millisecond
+	const idle = 2500 * time.Millisecond // a busy machine may stand still for a second
 	h, c, alice, w := hosted(t, func(cfg *config.Config) {
 		cfg.Limits.Idle, cfg.Limits.HeaderTimeout, cfg.Limits.Section = idle, idle, idle
 	})
@@ -596,13 +595,13 @@ func TestDoorSlowClone(t *testing.T) {
 	oid := w.CommitFile("big.bin", big)
 	c.Must(alice.State("demo", longAgo()+1, "main="+oid))
 	w.Git("push", "-q", h.Repo(alice, "demo"), "main")
-	link := h.Link(2 << 20)
+	link := h.Link(1 << 20)
 	began := time.Now()
 	clone := housetest.Clone(t, strings.Replace(h.Repo(alice, "demo"), h.URL, link.URL, 1))
 	if got := clone.Git("rev-parse", "HEAD"); got != oid {
 		t.Errorf("clone has %s, want %s", got, oid)
 	}
-	if took := time.Since(began); took < 4*idle {
+	if took := time.Since(began); took < 2*idle {
 		t.Errorf("the link was not slow: %v", took)
 	}
 }
@@ -610,8 +609,9 @@ func TestDoorSlowClone(t *testing.T) {
 // check 24: H-111: who sends a byte now and then holds nothing for long.
 func TestDoorTrickle(t *testing.T) {
 	t.Parallel()
+	const limit = 1500 * time.Millisecond
 	h, c, alice, w := hosted(t, func(cfg *config.Config) {
-		cfg.Limits.Idle, cfg.Limits.Section, cfg.Limits.DrainIdle = 400*time.Millisecond, 400*time.Millisecond, 400*time.Millisecond
+		cfg.Limits.Idle, cfg.Limits.Section, cfg.Limits.DrainIdle = limit, limit, limit
 		cfg.Git.Receiving = 1
 	})
 	oid := w.Commit()
@@ -619,42 +619,45 @@ func TestDoorTrickle(t *testing.T) {
 	path := strings.TrimPrefix(h.Repo(alice, "demo"), h.URL)
 	pack := w.Pack(oid)
 	authorised := housetest.Pkt(w.Git("rev-parse", "main~1"), " ", oid, " refs/heads/main\x00 report-status") + housetest.FlushPkt
-	for what, start := range map[string]string{
-		"nothing at all":         "POST " + path + "/git-receive-pack HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-git-receive-pack-request\r\nContent-Length: 5000\r\n\r\n",
-		"the commands of a push": "POST " + path + "/git-receive-pack HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-git-receive-pack-request\r\nContent-Length: 5000\r\n\r\n" + authorised[:20],
-		"the pack of a push":     "POST " + path + "/git-receive-pack HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-git-receive-pack-request\r\nContent-Length: 5000\r\n\r\n" + authorised + pack[:20],
-		"a fetch":                "POST " + path + "/git-upload-pack HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-git-upload-pack-request\r\nContent-Length: 5000\r\n\r\n00",
-		"an unknown repository":  "POST " + path + "x.git/git-receive-pack HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-git-receive-pack-request\r\nContent-Length: 5000\r\n\r\n",
-	} {
-		t.Run(what, func(t *testing.T) {
-			conn, err := net.Dial("tcp", h.Host)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer conn.Close()
-			if _, err := io.WriteString(conn, start); err != nil {
-				t.Fatal(err)
-			}
-			ended := make(chan struct{})
-			go func() {
-				defer close(ended)
-				_ = conn.SetReadDeadline(time.Now().Add(housetest.Wait))
-				if b, err := io.ReadAll(conn); err != nil && !strings.Contains(err.Error(), "reset") {
-					t.Errorf("the connection is still open: %v %q", err, b)
+	t.Run("all", func(t *testing.T) { // until the last of them has ended
+		for what, start := range map[string]string{
+			"nothing at all":         "POST " + path + "/git-receive-pack HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-git-receive-pack-request\r\nContent-Length: 5000\r\n\r\n",
+			"the commands of a push": "POST " + path + "/git-receive-pack HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-git-receive-pack-request\r\nContent-Length: 5000\r\n\r\n" + authorised[:20],
+			"the pack of a push":     "POST " + path + "/git-receive-pack HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-git-receive-pack-request\r\nContent-Length: 5000\r\n\r\n" + authorised + pack[:20],
+			"a fetch":                "POST " + path + "/git-upload-pack HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-git-upload-pack-request\r\nContent-Length: 5000\r\n\r\n00",
+			"an unknown repository":  "POST " + path + "x.git/git-receive-pack HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-git-receive-pack-request\r\nContent-Length: 5000\r\n\r\n",
+		} {
+			t.Run(what, func(t *testing.T) {
+				t.Parallel()
+				conn, err := net.Dial("tcp", h.Host)
+				if err != nil {
+					t.Fatal(err)
 				}
-			}()
-			tick := time.NewTicker(100 * time.Millisecond) // each byte well within the limit
-			defer tick.Stop()
-			for open := true; open; {
-				select {
-				case <-tick.C:
-					_, _ = conn.Write([]byte("0"))
-				case <-ended:
-					open = false
+				defer conn.Close()
+				if _, err := io.WriteString(conn, start); err != nil {
+					t.Fatal(err)
 				}
-			}
-		})
-	}
+				ended := make(chan struct{})
+				go func() {
+					defer close(ended)
+					_ = conn.SetReadDeadline(time.Now().Add(housetest.Wait))
+					if b, err := io.ReadAll(conn); err != nil && !strings.Contains(err.Error(), "reset") {
+						t.Errorf("the connection is still open: %v %q", err, b)
+					}
+				}()
+				tick := time.NewTicker(100 * time.Millisecond) // each byte well within the limit
+				defer tick.Stop()
+				for open := true; open; {
+					select {
+					case <-tick.C:
+						_, _ = conn.Write([]byte("0"))
+					case <-ended:
+						open = false
+					}
+				}
+			})
+		}
+	})
 	w.Git("push", "-q", h.Repo(alice, "demo"), "main") // there is one slot, and it is free
 	if entries, err := os.ReadDir(filepath.Join(h.Data(), "incoming")); err != nil || len(entries) > 1 {
 		t.Errorf("left behind: %v %v", entries, err)

@@ -173,7 +173,7 @@ jobs:
 	w := h.Served(c, alice, "demo", time.Now().Unix()-100)
 	c.Must(h.Announcement(housetest.NewKey(t), "empty", 0))
 	h.Restart(nil) // repositories are gone through at the start
-	housetest.Within(t, time.Minute, "the schedule begins", func() bool {
+	housetest.Within(t, housetest.Wait, "the schedule begins", func() bool {
 		at, err := h.Jobs().Shelf().Scheduled(t.Context(), grasp.Addr{Owner: grasp.PubKey(alice.Pub), ID: "demo"}, "nightly")
 		return err == nil && !at.IsZero()
 	})
@@ -208,8 +208,8 @@ jobs:
   - {name: short, repos: ["*/*"], on: {push: {}}, exec: {run: ["true"], workdir: empty}}
 `))
 	h.Served(h.Dial(), housetest.NewKey(t), "demo", time.Now().Unix()-100)
-	housetest.Within(t, time.Minute, "the job begins", func() bool { _, err := os.Stat(marks + "/began"); return err == nil })
-	housetest.Within(t, time.Minute, "the other ends", func() bool { return h.Made("short", 1)[0].State == jobs.OK })
+	housetest.Within(t, housetest.Wait, "the job begins", func() bool { _, err := os.Stat(marks + "/began"); return err == nil })
+	housetest.Within(t, housetest.Wait, "the other ends", func() bool { return h.Made("short", 1)[0].State == jobs.OK })
 	h.Restart(func(string) {
 		if err := os.WriteFile(marks+"/again", nil, 0o600); err != nil {
 			t.Fatal(err)
@@ -365,12 +365,12 @@ jobs:
 		t.Fatalf("%+v, %d logs", j, attempts())
 	}
 	h.Clock.Advance(8 * 24 * time.Hour)
-	housetest.Within(t, time.Minute, "the log goes", func() bool { return h.Made("x", 1)[0].Log == jobs.LogGone })
+	housetest.Within(t, housetest.Wait, "the log goes", func() bool { return h.Made("x", 1)[0].Log == jobs.LogGone })
 	if attempts() != 0 {
 		t.Error("the file is still there")
 	}
 	h.Clock.Advance(120 * 24 * time.Hour)
-	housetest.Within(t, time.Minute, "the job goes", func() bool { return len(h.AllJobs()) == 0 })
+	housetest.Within(t, housetest.Wait, "the job goes", func() bool { return len(h.AllJobs()) == 0 })
 }
 
 // S0-24 S0-25 S0-26: the example of test, build and deploy in deploy/ does that: staging from develop,

@@ -71,7 +71,7 @@ func sshd(t *testing.T) (port int, known, key string) {
 		if !ok {
 			t.Skip("sshd does not start here")
 		}
-	case <-time.After(20 * time.Second):
+	case <-time.After(housetest.Wait):
 		t.Skip("sshd does not start here")
 	}
 	f := strings.Fields(string(host))

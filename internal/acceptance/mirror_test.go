@@ -10,7 +10,6 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/gitroost/gitroost/internal/housetest"
 )
@@ -102,11 +101,11 @@ func TestMirrorPush(t *testing.T) {
 	two := w.Commit()
 	c.Must(alice.State("demo", now+1, "main="+two, "dev="+one))
 	w.Git("push", "-q", h.Repo(alice, "demo"), "main", one+":refs/heads/dev")
-	housetest.Within(t, 20*time.Second, "both branches are there", func() bool {
+	housetest.Within(t, housetest.Wait, "both branches are there", func() bool {
 		return there() == "refs/heads/dev "+one+"\nrefs/heads/main "+two
 	})
 	c.Must(alice.State("demo", now+2, "main="+two)) // dev goes with the state alone
-	housetest.Within(t, 20*time.Second, "the branch is gone there", func() bool { return there() == "refs/heads/main "+two })
+	housetest.Within(t, housetest.Wait, "the branch is gone there", func() bool { return there() == "refs/heads/main "+two })
 
 	// Somebody writes there.
 	for len(phone.got) > 0 {

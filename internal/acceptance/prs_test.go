@@ -340,7 +340,7 @@ func TestBoxThatItsEventDisowns(t *testing.T) {
 			w.Git("push", "-q", box, "p1:"+ref)
 			housetest.Refs(t, box, ref+"="+tips[0])
 			c.Publish(ev)
-			housetest.Within(t, 500*time.Millisecond, "removal of the ref", func() bool { return len(housetest.Remote(t, box)) == 0 })
+			housetest.Within(t, housetest.Wait, "removal of the ref", func() bool { return len(housetest.Remote(t, box)) == 0 })
 			if ev.Kind != grasp.KindIssue {
 				c.Hides(ev)
 			}

@@ -139,7 +139,7 @@ func TestPullEventContradictsItsRef(t *testing.T) {
 	}
 	c.Held(pull)
 	for _, repo := range repos {
-		housetest.Within(t, 500*time.Millisecond, "removal of the ref", func() bool { return housetest.Remote(t, repo)[ref] == "" })
+		housetest.Within(t, housetest.Wait, "removal of the ref", func() bool { return housetest.Remote(t, repo)[ref] == "" })
 	}
 	c.Hides(pull)
 	w.Fails(ref, "push", repos[0], "p2:"+ref)
@@ -159,7 +159,7 @@ func TestPullEventPutsItsRefRight(t *testing.T) {
 	pull := housetest.NewKey(t).Pull("tool", tip, owner)
 	w.Git("push", "-q", repo, "p2:"+housetest.PullRef(pull.ID))
 	c.Accepted(pull)
-	housetest.Within(t, 500*time.Millisecond, "the ref at the event's commit", func() bool {
+	housetest.Within(t, housetest.Wait, "the ref at the event's commit", func() bool {
 		return housetest.Remote(t, repo)[housetest.PullRef(pull.ID)] == tip
 	})
 }

@@ -302,6 +302,7 @@ func TestPurgatoryWaitsForAPush(t *testing.T) {
 			t.Fatal("the push does not get on")
 		}
 	}
+	link.Hold() // until the sweep is over, however long that takes
 	h.Clock.Advance(5 * time.Minute)
 	h.Sweep()
 	select {
@@ -309,6 +310,7 @@ func TestPurgatoryWaitsForAPush(t *testing.T) {
 		t.Fatal("the push was over before the sweep: make it larger")
 	default:
 	}
+	link.Release()
 	if err := <-done; err != nil {
 		t.Fatalf("push: %v\n%s", err, out)
 	}

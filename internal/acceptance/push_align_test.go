@@ -2,7 +2,6 @@ package acceptance_test
 
 import (
 	"testing"
-	"time"
 
 	"github.com/nbd-wtf/go-nostr"
 
@@ -54,7 +53,7 @@ func TestHeadFollowsTheState(t *testing.T) {
 	h.HeadIs(repo, "main")
 	for i, head := range []string{"develop", "main", "develop"} {
 		c.Accepted(owner.State("tool", at+1+int64(i), "HEAD="+head, "main="+main, "develop="+develop))
-		housetest.Within(t, 500*time.Millisecond, "HEAD at "+head, func() bool {
+		housetest.Within(t, housetest.Wait, "HEAD at "+head, func() bool {
 			v0, v2 := h.Heads(repo)
 			return v0 == "refs/heads/"+head && v2 == v0
 		})
@@ -152,7 +151,7 @@ func TestPushFansOut(t *testing.T) {
 	w.Git("push", "-q", h.Repo(owner, "tool"), "main", "dev", "v1")
 	want := []string{"main=" + main, "dev=" + dev, "refs/tags/v1=" + tag}
 	housetest.Refs(t, h.Repo(owner, "tool"), want...)
-	housetest.Within(t, time.Second, "the refs of the other repository", func() bool {
+	housetest.Within(t, housetest.Wait, "the refs of the other repository", func() bool {
 		return len(housetest.Remote(t, h.Repo(m1, "tool"))) > 0
 	})
 	housetest.Refs(t, h.Repo(m1, "tool"), want...)
@@ -168,7 +167,7 @@ func TestPushFansOut(t *testing.T) {
 	c.Held(state)
 	w.Git("push", "-q", h.Repo(m1, "tool"), "main")
 	for _, k := range []*housetest.Key{m1, owner} {
-		housetest.Within(t, time.Second, "the refs of "+k.Npub, func() bool {
+		housetest.Within(t, housetest.Wait, "the refs of "+k.Npub, func() bool {
 			return housetest.Remote(t, h.Repo(k, "tool"))["refs/heads/main"] == main
 		})
 		housetest.Refs(t, h.Repo(k, "tool"), "main="+main)

@@ -315,17 +315,14 @@ func TestRelayUnknownFilterFields(t *testing.T) {
 func TestRelayAnswersAtOnce(t *testing.T) {
 	t.Parallel()
 	_, c, owner, _, _ := settled(t)
-	best := time.Hour // of several: the machine may be busy with something else
-	for range 10 {
+	// One of many: the machine may be busy with something else.
+	housetest.Within(t, housetest.Wait, "an empty answer in less than 100 ms", func() bool {
 		start := time.Now()
 		if got := c.Query(nostr.Filter{Kinds: []int{1337}}); len(got) != 0 {
 			t.Fatalf("%d events match nothing", len(got))
 		}
-		best = min(best, time.Since(start))
-	}
-	if best > 100*time.Millisecond {
-		t.Errorf("an empty answer took %v, want less than 100 ms", best)
-	}
+		return time.Since(start) < 100*time.Millisecond
+	})
 	for i := range 20 {
 		ev := issue(owner, owner, "tool", fmt.Sprint(i))
 		c.Must(ev)

@@ -82,7 +82,7 @@ jobs:
 	h.Clock.Advance(11 * 24 * time.Hour)
 	h.Sweep()
 	h.Clock.Advance(25 * time.Hour)
-	housetest.Within(t, time.Minute, "what is left goes", func() bool {
+	housetest.Within(t, housetest.Wait, "what is left goes", func() bool {
 		for _, path := range all(alice, "demo") {
 			if there(path) {
 				return false

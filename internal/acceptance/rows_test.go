@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/gitroost/gitroost/internal/housetest"
 	"github.com/gitroost/gitroost/internal/jobs"
@@ -37,7 +36,7 @@ jobs:
 		c.Must(alice.State("a-b-c", now, "main="+tips[len(tips)-1]))
 		said = w.Git("push", h.Repo(alice, "a-b-c"), "main")
 	}
-	housetest.Within(t, time.Minute, "they run", func() bool {
+	housetest.Within(t, housetest.Wait, "they run", func() bool {
 		return !slices.ContainsFunc(h.Made("long-one", 3), func(j jobs.Job) bool { return j.State != jobs.Running })
 	})
 	ids, pushes, of := map[jobs.ID]bool{}, map[string]bool{}, map[string]bool{}

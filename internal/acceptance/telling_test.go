@@ -61,8 +61,8 @@ func (l *listener) next() told {
 	select {
 	case d := <-l.got:
 		return d
-	case <-time.After(30 * time.Second):
-		l.t.Fatal("nobody was told within 30 s")
+	case <-time.After(housetest.Wait):
+		l.t.Fatal("nobody was told")
 	}
 	return told{}
 }
@@ -216,7 +216,7 @@ jobs:
 	h.Served(c, alice, "demo", h.Clock.Now().Unix())
 	first := phone.next()
 	states := func() string { return allJobs(t, h) }
-	housetest.Within(t, 10*time.Second, "the message waits", func() bool { return strings.Contains(states(), "tried 1 times of 7") })
+	housetest.Within(t, housetest.Wait, "the message waits", func() bool { return strings.Contains(states(), "tried 1 times of 7") })
 	if s := states(); !strings.Contains(s, `"state":"ok"`) && !strings.Contains(s, `"state": "ok"`) {
 		t.Errorf("the job is not ok: %s", s)
 	}
@@ -232,7 +232,7 @@ jobs:
 	if again.body != first.body || again.json(t)["sequence_id"] != first.json(t)["sequence_id"] {
 		t.Errorf("it says something else now: %s, then %s", first.body, again.body)
 	}
-	housetest.Within(t, 10*time.Second, "all is told", func() bool {
+	housetest.Within(t, housetest.Wait, "all is told", func() bool {
 		s := states()
 		return !strings.Contains(s, `"state":"queued"`) && !strings.Contains(s, `"state":"running"`)
 	})
@@ -260,7 +260,7 @@ jobs:
 	now := h.Clock.Now().Unix()
 	w := h.Served(c, alice, "demo", now)
 	first := ci.next()
-	housetest.Within(t, 10*time.Second, "it is delivered", func() bool {
+	housetest.Within(t, housetest.Wait, "it is delivered", func() bool {
 		return strings.Contains(allJobs(t, h), `"state":"ok"`)
 	})
 	if _, body := h.Get(h.URL + "/jobs.json"); strings.Contains(body, `"name":"ci"`) {
@@ -364,7 +364,7 @@ jobs:
 `, map[string]string{"URL": strings.Replace(l.url, "http://", "https://", 1)})
 	alice, c := housetest.NewKey(t), h.Dial()
 	h.Served(c, alice, "demo", h.Clock.Now().Unix())
-	housetest.Within(t, 20*time.Second, "all three have given up", func() bool {
+	housetest.Within(t, housetest.Wait, "all three have given up", func() bool {
 		all := allJobs(t, h)
 		return strings.Count(all, "outward.allow") >= 3 && !strings.Contains(all, `"state":"queued"`) && !strings.Contains(all, `"state":"running"`)
 	})

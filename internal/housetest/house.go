@@ -53,14 +53,34 @@ func Start(t testing.TB, change ...func(*config.Config)) *House {
 	return h
 }
 
-// ownAddr returns an address that nobody listens on, below the ports that the system gives to
-// connections: a house that is down for a moment finds it free again.
+// ports are those that this process gave to a house: it may be down for a moment, and finds its own free
+// again.
+var ports struct {
+	sync.Mutex
+	given map[int]bool
+}
+
+// ownAddr returns an address that nobody listens on and no other house of this process has, below the
+// ports that the system gives to connections. Other processes mostly look elsewhere.
 func ownAddr(t testing.TB) string {
 	t.Helper()
-	for range 200 {
-		addr := "127.0.0.1:" + strconv.Itoa(10_000+rand.IntN(20_000))
+	ports.Lock()
+	defer ports.Unlock()
+	if ports.given == nil {
+		ports.given = map[int]bool{}
+	}
+	for i := range 4000 {
+		port := 10_000 + rand.IntN(20_000)
+		if i < 2000 { // a part of them for each process
+			port = 10_000 + os.Getpid()%20*1000 + rand.IntN(1000)
+		}
+		if ports.given[port] {
+			continue
+		}
+		addr := "127.0.0.1:" + strconv.Itoa(port)
 		if l, err := net.Listen("tcp", addr); err == nil {
 			l.Close()
+			ports.given[port] = true
 			return addr
 		}
 	}
@@ -76,8 +96,12 @@ func (h *House) start() {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	srv, err := server.New(ctx, h.cfg, log, server.WithClock(h.Clock.Now, h.Clock.tick))
-	for tries := 0; err != nil && h.srv == nil && tries < 20 && strings.Contains(err.Error(), "address already in use"); tries++ {
-		h.cfg.Listen = ownAddr(h.t) // another house was faster
+	for end := time.Now().Add(Wait); err != nil && strings.Contains(err.Error(), "address already in use") && time.Now().Before(end); {
+		if h.srv == nil {
+			h.cfg.Listen = ownAddr(h.t) // another house was faster
+		} else {
+			time.Sleep(20 * time.Millisecond) // somebody looks whether it is free
+		}
 		srv, err = server.New(ctx, h.cfg, log, server.WithClock(h.Clock.Now, h.Clock.tick))
 	}
 	if err != nil {

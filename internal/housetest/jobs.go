@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"time"
 
 	"github.com/gitroost/gitroost/internal/config"
 	"github.com/gitroost/gitroost/internal/jobs"
@@ -40,7 +39,7 @@ func (h *House) AllJobs() []jobs.Job {
 // Worked waits until every job that there is has ended, and returns them all, the oldest first.
 func (h *House) Worked() []jobs.Job {
 	h.t.Helper()
-	Within(h.t, time.Minute, "jobs end", func() bool {
+	Within(h.t, Wait, "jobs end", func() bool {
 		n, err := h.Jobs().Shelf().Counts(context.Background())
 		if err != nil {
 			h.t.Fatalf("count of jobs: %v", err)
@@ -54,7 +53,7 @@ func (h *House) Worked() []jobs.Job {
 func (h *House) Made(name string, n int) []jobs.Job {
 	h.t.Helper()
 	var out []jobs.Job
-	Within(h.t, time.Minute, fmt.Sprintf("%d jobs %s", n, name), func() bool {
+	Within(h.t, Wait, fmt.Sprintf("%d jobs %s", n, name), func() bool {
 		out = slices.DeleteFunc(h.AllJobs(), func(j jobs.Job) bool { return j.Name != name })
 		return len(out) >= n
 	})

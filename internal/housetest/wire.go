@@ -174,7 +174,28 @@ type Link struct {
 	URL string // of the house behind the link
 
 	mu   sync.Mutex
-	sent bytes.Buffer // the first MiB that visitors sent
+	sent bytes.Buffer  // the first MiB that visitors sent
+	held chan struct{} // closed when bytes may pass again; nil if they may
+}
+
+// Hold lets nothing pass until Release, in either direction. Only bytes that were read before are not
+// held up.
+func (l *Link) Hold() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.held == nil {
+		l.held = make(chan struct{})
+	}
+}
+
+// Release lets bytes pass again.
+func (l *Link) Release() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.held != nil {
+		close(l.held)
+		l.held = nil
+	}
 }
 
 // Link opens a link with a rate in bytes per second, in each direction and for each connection; 0
@@ -252,6 +273,16 @@ func (l *Link) forward(dst, src net.Conn, rate int, done <-chan struct{}, record
 			l.mu.Lock()
 			l.sent.Write(buf[:min(n, max(0, 1<<20-l.sent.Len()))])
 			l.mu.Unlock()
+		}
+		l.mu.Lock()
+		held := l.held
+		l.mu.Unlock()
+		if held != nil {
+			select {
+			case <-held:
+			case <-done:
+				return
+			}
 		}
 		if _, werr := dst.Write(buf[:n]); werr != nil || err != nil {
 			_ = dst.(*net.TCPConn).CloseWrite()
