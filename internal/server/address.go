@@ -4,6 +4,8 @@ import (
 	"net/http"
 	"net/netip"
 	"strings"
+
+	"github.com/gitroost/gitroost/internal/probe"
 )
 
 // prefixer tells on behalf of which network a request is made: /24 of IPv4, /48 of IPv6. Forwarded
@@ -67,4 +69,11 @@ func (p prefixer) trusts(a netip.Addr) bool {
 		}
 	}
 	return false
+}
+
+// sender says on whose behalf a request was made, and why that is believed.
+func (p prefixer) sender(r *http.Request) probe.Sender {
+	addr, forwarded := p.client(r)
+	peer, _ := netip.ParseAddrPort(r.RemoteAddr)
+	return probe.Sender{Address: addr, Forwarded: forwarded, Trusted: forwarded && p.trusts(peer.Addr().Unmap().WithZone(""))}
 }

@@ -20,13 +20,13 @@ var floors = map[string]int{
 	"internal/gitwire": 3, "internal/negentropy": 3, "internal/answers": 3, "internal/search": 3, "internal/render": 3, "internal/jobs": 3, "internal/export": 3, "internal/hooks": 3,
 	"internal/joblog": 3, "internal/nip98": 3, "internal/dial": 3,
 	"internal/steward": 4, "internal/work": 4, "internal/work/answer": 4, "internal/jobview": 4,
-	"internal/sites": 5, "internal/relay": 5, "internal/githttp": 5, "internal/web": 5, "internal/jobweb": 5, "internal/manage": 5,
+	"internal/sites": 5, "internal/relay": 5, "internal/githttp": 5, "internal/web": 5, "internal/jobweb": 5, "internal/manage": 5, "internal/probe": 5,
 	"internal/work/ci": 5, "internal/work/hook": 5, "internal/work/mirror": 5, "internal/work/notify": 5,
 	"internal/store": 5, "internal/gitdir": 5, "internal/syncer": 5, "internal/hunt": 5, "internal/client": 5,
 	"internal/work/program": 5, "internal/work/checkout": 5, "internal/work/site": 5,
 	"internal/config": 6,
-	"internal/server": 7,
-	"cmd/gitroost":    8,
+	"internal/server": 7, "internal/doctor": 7,
+	"cmd/gitroost": 8,
 }
 
 // rules are arrows that the storeys would allow but that must not be drawn.

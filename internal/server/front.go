@@ -13,6 +13,7 @@ import (
 	"github.com/gitroost/gitroost/internal/githttp"
 	"github.com/gitroost/gitroost/internal/jobweb"
 	"github.com/gitroost/gitroost/internal/manage"
+	"github.com/gitroost/gitroost/internal/probe"
 	"github.com/gitroost/gitroost/internal/relay"
 )
 
@@ -27,6 +28,7 @@ type front struct {
 	operator http.Handler // fixed paths
 	manage   http.Handler // calls of the operator (N-044)
 	jobs     http.Handler // what runs after a push
+	probes   http.Handler // how a request arrived
 	sites    http.Handler // of repositories; nil if they are not served here
 	siteHost string       // the only host under which they are, lower-case; "" is any, below /sites/
 	log      *slog.Logger
@@ -74,6 +76,10 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if jobweb.Match(path) {
 		f.jobs.ServeHTTP(w, r)
+		return
+	}
+	if probe.Match(path) {
+		f.probes.ServeHTTP(w, r)
 		return
 	}
 	if f.git.Match(path) {

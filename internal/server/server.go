@@ -29,6 +29,7 @@ import (
 	"github.com/gitroost/gitroost/internal/hunt"
 	"github.com/gitroost/gitroost/internal/jobweb"
 	"github.com/gitroost/gitroost/internal/manage"
+	"github.com/gitroost/gitroost/internal/probe"
 	"github.com/gitroost/gitroost/internal/relay"
 	"github.com/gitroost/gitroost/internal/steward"
 	"github.com/gitroost/gitroost/internal/store"
@@ -219,6 +220,7 @@ func (s *Server) build() error {
 		manage: s.manage, keepOut: s.keepOut(addresses),
 		jobs: s.jobDoor(cfg.Authorities(bound), addresses), git: door, boxes: cfg.PRs.Enabled, here: ours(cfg.Authorities(bound)), relay: s.relay, pages: pages, log: s.log,
 		sites: s.sites(), siteHost: cfg.Sites.Host,
+		probes:   probe.New(probe.Config{Sender: addresses.sender, After: time.After}),
 		operator: operatorRoutes(pages.Static, pages.Robots, pages.Status, s.health, pages.NotFound),
 	}
 	s.http = &http.Server{
