@@ -50,6 +50,7 @@ func table() []command {
 		{"webhooks key", "", "print the key that verifies webhooks", webhooksKeyHelp, (*app).webhooksKey},
 		{"notify test", "<target>", "tell a target that this is a test", notifyTestHelp, (*app).notifyTest},
 		{"explain", "<word> [identifier]", "say what the rules decide about something, and why", explainHelp, (*app).explain},
+		{"doctor", "[--url <url>] [--json] [flags]", "look whether the server can do its work, here and from outside", doctorHelp, (*app).doctor},
 		{"health", "[flags]", "exit 0 if the server on this computer answers", "", (*app).health},
 		{"version", "", "print the version", "", (*app).version},
 		{"help", "[command]", "print this, or what a command does", "", (*app).help},

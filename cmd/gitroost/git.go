@@ -17,13 +17,16 @@ const maxOutput = 64 << 20
 
 // newGit returns the git of the person at the terminal, in their environment: their identity,
 // their proxy, their configuration. It does not ask for passwords, since servers here never do.
-func newGit(env []string) client.Git {
+func newGit(env []string) client.Git { return gitAt("git", env) }
+
+// gitAt is newGit for a program that is called otherwise, or lies elsewhere.
+func gitAt(program string, env []string) client.Git {
 	runner := run.New(run.Config{})
 	env = append(withoutGitVars(env), "GIT_TERMINAL_PROMPT=0", "LC_ALL=C")
 	return func(ctx context.Context, dir string, args ...string) (string, string, error) {
-		path, err := run.Find("git", lookup(env, "PATH"))
+		path, err := run.Find(program, lookup(env, "PATH"))
 		if err != nil {
-			return "", "", fault.E(fault.Invalid, "git", "git is not installed or not in PATH; install it, for example with: apt install git")
+			return "", "", fault.Errorf(fault.Invalid, "git", "%s is not installed or not in PATH; install it, for example with: apt install git", program)
 		}
 		if dir, err = filepath.Abs(dir); err != nil {
 			return "", "", err
