@@ -41,6 +41,13 @@ func raiseCPU(pid int, l Limits, sent int64) {
 	unix.Prlimit(pid, unix.RLIMIT_CPU, &unix.Rlimit{Cur: n, Max: unix.RLIM_INFINITY}, nil)
 }
 
+// widen makes a pipe hold n bytes, if the system lets it.
+func widen(f *os.File, n int) {
+	if c, err := f.SyscallConn(); err == nil {
+		_ = c.Control(func(fd uintptr) { _, _ = unix.FcntlInt(fd, unix.F_SETPIPE_SZ, n) })
+	}
+}
+
 // waitExit returns when the child has exited, and leaves it unreaped: its number, which is its
 // group's too, is not given to anybody else meanwhile.
 func (p *process) waitExit() {

@@ -15,11 +15,17 @@ import (
 
 const (
 	bufSize   = 64 << 10 // what a pipe holds
+	longSize  = 128 << 10
+	longPipe  = 1 << 20
+	longRest  = time.Millisecond
 	maxStderr = 64 << 10
 	maxLine   = 1 << 10
 )
 
-var buffers = sync.Pool{New: func() any { b := make([]byte, bufSize); return &b }}
+var (
+	buffers = sync.Pool{New: func() any { b := make([]byte, bufSize); return &b }}
+	longs   = sync.Pool{New: func() any { b := make([]byte, longSize); return &b }}
+)
 
 // A process is a started child and the three goroutines that serve it.
 type process struct {
@@ -290,12 +296,20 @@ func (p *process) drain() {
 		return
 	}
 	defer p.outR.Close() // a child that goes on writing gets a SIGPIPE
-	bp := buffers.Get().(*[]byte)
-	defer buffers.Put(bp)
-	for {
+	pool := &buffers
+	if p.c.Long {
+		pool = &longs
+	}
+	bp := pool.Get().(*[]byte)
+	defer pool.Put(bp)
+	for total, wide := 0, false; ; {
 		p.reads.Add(1)
 		n, err := p.outR.Read(*bp)
 		p.reads.Add(1)
+		if total += n; p.c.Long && !wide && total >= bufSize {
+			widen(p.outR, longPipe) // room for what it writes while we rest
+			wide = true
+		}
 		if n > 0 {
 			if _, werr := p.c.Stdout.Write((*bp)[:n]); werr != nil {
 				p.writeErr = werr
@@ -305,6 +319,9 @@ func (p *process) drain() {
 		}
 		if err != nil {
 			return
+		}
+		if wide && n < bufSize {
+			time.Sleep(longRest)
 		}
 	}
 }
@@ -325,6 +342,9 @@ func (p *process) listen() {
 	for {
 		n, err := p.errR.Read(*bp)
 		b := (*bp)[:n]
+		if n > 0 && p.c.Stderr != nil {
+			p.c.Stderr.Write(b)
+		}
 		p.stderr = append(p.stderr, b[:min(n, maxStderr-len(p.stderr))]...)
 		for p.c.StderrLine != nil && len(b) > 0 {
 			i := bytes.IndexAny(b, "\r\n")

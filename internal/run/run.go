@@ -67,6 +67,15 @@ type Command struct {
 	// with an error, soon after the context has ended.
 	Stdout io.Writer
 
+	// Long says that much output is expected. After its first 64 KiB, what comes is let gather for a
+	// millisecond if it comes in little pieces, and is handed on in pieces of at most 128 KiB: a child
+	// that writes 8 KiB at a time wakes nobody for each of them.
+	Long bool
+
+	// Stderr, if set, receives the error output as it comes, in pieces of at most 64 KiB, from one
+	// goroutine, and not after Run returned. What it answers is not looked at.
+	Stderr io.Writer
+
 	// StderrLine, if set, receives each line of the error output, at most 1 KiB of it, without
 	// its end; carriage returns end a line as well. It is called from one goroutine, and not
 	// after Run returned.
