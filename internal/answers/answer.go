@@ -16,7 +16,8 @@ const step = 1 << 20
 //
 // They lie in memory, mem, until there are too many; then in a file. An answer that was asked for
 // only once, and whose only reader keeps up, stays in memory for as long as that is so: what the
-// reader has taken is forgotten, and if it falls behind, the file begins there. An answer for which
+// reader has taken is forgotten, and if it falls behind for longer than the writer has patience, the
+// file begins there. An answer for which
 // there is no room is paced: from base on it passes through mem, which is emptied when all readers
 // have caught up.
 type answer struct {
@@ -33,6 +34,8 @@ type answer struct {
 	// reserved is the room that it has on disk. Only the writer changes it, and release.
 	reserved int64
 
+	patience time.Duration // what is left of it; only the writer's
+
 	mu      sync.Mutex
 	readers map[*Reader]struct{}
 	mem     []byte // the bytes from base to size
@@ -44,6 +47,7 @@ type answer struct {
 	paced   bool
 	alone   bool // asked for once, as far as the writer knows
 	private bool // what was taken may be forgotten: nobody can join. Only the writer sets it
+	waits   bool // the writer waits for a reader
 	size    int64
 	done    bool
 	err     error         // of the writer; only if done
@@ -135,6 +139,9 @@ func (a *answer) append(ctx context.Context, p []byte) (int, error) {
 		if a.hold(p) {
 			return len(p), nil
 		}
+		if a.patience > 0 && len(p) <= a.c.cfg.Small/2 && a.await(ctx, len(p)) {
+			return 0, nil
+		}
 		if !a.spill(int64(len(p))) {
 			a.pace()
 			return 0, nil
@@ -169,11 +176,7 @@ func (a *answer) hold(p []byte) bool {
 		if !a.alone || len(p) > small/2 {
 			return false
 		}
-		taken := a.size
-		for r := range a.readers {
-			taken = min(taken, r.off)
-		}
-		if taken-a.base < int64(small/4) {
+		if !a.room(len(p)) {
 			return false
 		}
 		if !a.private {
@@ -186,6 +189,7 @@ func (a *answer) hold(p []byte) bool {
 				return false
 			}
 		}
+		taken := a.taken()
 		a.mem = a.mem[:copy(a.mem, a.mem[taken-a.base:])]
 		a.base = taken
 	}
@@ -193,6 +197,55 @@ func (a *answer) hold(p []byte) bool {
 	a.size += int64(len(p))
 	a.signal()
 	return true
+}
+
+// await waits until the only reader has taken enough for n more bytes, and reports whether that is so.
+func (a *answer) await(ctx context.Context, n int) bool {
+	now := a.c.cfg.Now
+	began := now()
+	timer := time.NewTimer(a.patience)
+	defer timer.Stop()
+	defer func() { a.patience -= now().Sub(began) }()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.waits = true
+	defer func() { a.waits = false }()
+	for {
+		if a.room(n) {
+			return true
+		}
+		if !a.alone || len(a.readers) != 1 {
+			return false
+		}
+		change := a.change()
+		a.mu.Unlock()
+		select {
+		case <-change:
+		case <-timer.C:
+			a.patience = 0
+		case <-ctx.Done():
+			a.patience = 0
+		}
+		a.mu.Lock()
+		if a.patience <= 0 {
+			return false
+		}
+	}
+}
+
+// taken is up to where all readers have taken the answer. a.mu is held.
+func (a *answer) taken() int64 {
+	taken := a.size
+	for r := range a.readers {
+		taken = min(taken, r.off)
+	}
+	return taken
+}
+
+// room reports whether forgetting what was taken makes enough room for n more bytes. a.mu is held.
+func (a *answer) room(n int) bool {
+	free := a.taken() - a.base
+	return free >= int64(a.c.cfg.Small/4) && int64(len(a.mem)+n)-free <= int64(a.c.cfg.Small)
 }
 
 // spill moves what is in memory to a file, or reports that it cannot.
@@ -283,9 +336,6 @@ func (a *answer) caughtUp() bool {
 	return true
 }
 
-// restAfter is how many bytes a reader takes without a rest: what somebody waits for who looks on.
-const restAfter = 64 << 10
-
 // A Reader follows one answer. It is used by one goroutine at a time.
 type Reader struct {
 	a      *answer
@@ -299,28 +349,15 @@ type Reader struct {
 // writer's.
 func (r *Reader) Next(ctx context.Context, buf []byte) (int, error) {
 	a := r.a
-	rested := a.c.cfg.Rest <= 0 || r.next < restAfter
 	a.mu.Lock()
 	for {
 		if r.off != r.next {
 			r.off = r.next
-			if a.paced {
+			if a.paced || a.waits {
 				a.signal()
 			}
 		}
 		switch {
-		case !rested && !a.done && a.size-r.off < int64(len(buf)):
-			rested = true
-			a.mu.Unlock()
-			timer := time.NewTimer(a.c.cfg.Rest)
-			select {
-			case <-timer.C:
-			case <-ctx.Done():
-				timer.Stop()
-				return 0, ctx.Err()
-			}
-			a.mu.Lock()
-			continue
 		case r.off < a.length:
 			// The file stays for as long as a reader is behind its end.
 			f, start, n := a.file, a.start, min(a.length-r.off, int64(len(buf)))

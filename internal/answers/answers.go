@@ -47,10 +47,10 @@ type Config struct {
 	// Default 512 KiB.
 	Small int
 
-	// Rest is how long a reader that keeps up with the writer lets the next bytes gather, once the
-	// first 64 KiB were taken. Whoever takes each piece as it comes wakes, and is woken, a thousand
-	// times for a pack that comes in no time. Default: not at all.
-	Rest time.Duration
+	// Patience is how long, in all, the writer of an answer that was asked for once waits for its only
+	// reader before the rest goes to a file: who is behind for a moment need not cost a file that
+	// nobody reads again. Default: not at all.
+	Patience time.Duration
 
 	// Age is how long an answer is kept after it was made. Default one hour.
 	Age time.Duration
@@ -169,7 +169,7 @@ func (c *Cache) Get(key Key, fill Fill) (*Reader, How) {
 	}
 	c.seq++
 	ctx, cancel := context.WithCancel(context.Background())
-	a := &answer{c: c, key: key, cancel: cancel, uses: 1, alone: true, readers: map[*Reader]struct{}{}}
+	a := &answer{c: c, key: key, cancel: cancel, uses: 1, alone: true, patience: c.cfg.Patience, readers: map[*Reader]struct{}{}}
 	a.path = filepath.Join(c.cfg.Dir, strconv.FormatUint(c.seq, 36))
 	if c.seen.before(key) {
 		a.uses, a.alone = 2, false

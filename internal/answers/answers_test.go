@@ -427,7 +427,7 @@ func TestNextHeedsItsContext(t *testing.T) {
 // reader that gets to the end has the whole answer.
 func TestChurn(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "a")
-	c := open(t, answers.Config{Dir: dir, Bytes: 3 << 20, Memory: 100_000, Small: 30_000})
+	c := open(t, answers.Config{Dir: dir, Bytes: 3 << 20, Memory: 100_000, Small: 130_000, Patience: time.Millisecond})
 	boom := errors.New("boom")
 	bodies := map[string][]byte{}
 	names := []string{"a", "b", "c", "d", "e", "f"}
@@ -487,60 +487,69 @@ func TestChurn(t *testing.T) {
 	}
 }
 
-// Who rests between pieces takes larger ones, and gets every byte; a context that ends wakes it.
-func TestRest(t *testing.T) {
-	c, err := answers.Open(answers.Config{Dir: filepath.Join(t.TempDir(), "a"), Bytes: 1 << 30, Now: time.Now, Rest: time.Millisecond})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	body := make([]byte, 3<<20)
-	for i := range body {
-		body[i] = byte(i * i >> 7)
-	}
-	r, _ := c.Get(answers.Key{1}, func(_ context.Context, w io.Writer) error {
-		for at := 0; at < len(body); at += 1000 {
-			if _, err := w.Write(body[at:min(at+1000, len(body))]); err != nil {
+// A writer with patience waits for the only reader of an answer that nobody asked for before, and needs no file.
+func TestPatience(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "a")
+	c := open(t, answers.Config{Dir: dir, Bytes: 1 << 30, Small: 100_000, Patience: time.Hour})
+	body := text(3 << 20)
+	r, _ := c.Get(key("x"), func(_ context.Context, w io.Writer) error {
+		for at := 0; at < len(body); at += 10_000 {
+			if _, err := w.Write(body[at:min(at+10_000, len(body))]); err != nil {
 				return err
+			}
+			if n := files(t, dir); n != 0 {
+				t.Errorf("%d files", n)
 			}
 		}
 		return nil
 	})
-	var got []byte
-	buf := make([]byte, 128<<10)
-	for {
-		n, err := r.Next(t.Context(), buf)
-		got = append(got, buf[:n]...)
-		if err == io.EOF {
-			break
+	want(t, r, body)
+	r.Close()
+}
+
+// It ends: a reader that stalls holds no writer. Nor does one that goes, or who joins.
+func TestPatienceEnds(t *testing.T) {
+	c := open(t, answers.Config{Bytes: 1 << 30, Small: 100_000, Patience: 20 * time.Millisecond})
+	body := text(1 << 20)
+	pieces := func(ended chan error) answers.Fill {
+		return func(_ context.Context, w io.Writer) (err error) {
+			defer func() { ended <- err }()
+			for at := 0; at < len(body) && err == nil; at += 10_000 {
+				_, err = w.Write(body[at:min(at+10_000, len(body))])
+			}
+			return err
 		}
-		if err != nil {
-			t.Fatal(err)
-		}
+	}
+	ended := make(chan error, 1)
+	r, _ := c.Get(key("stalls"), pieces(ended))
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	want(t, r, body)
+	r.Close()
+
+	patient := open(t, answers.Config{Bytes: 1 << 30, Small: 100_000, Patience: time.Hour})
+	r, _ = patient.Get(key("goes"), pieces(ended))
+	if n, err := r.Next(t.Context(), make([]byte, 10)); n == 0 || err != nil {
+		t.Fatal(err)
 	}
 	r.Close()
-	if !bytes.Equal(got, body) {
-		t.Fatalf("%d bytes, want %d", len(got), len(body))
+	if err := <-ended; err == nil {
+		t.Error("the writer of an answer that nobody reads came to its end")
 	}
+}
 
-	hold := make(chan struct{})
-	defer close(hold)
-	r, _ = c.Get(answers.Key{2}, func(_ context.Context, w io.Writer) error {
-		_, err := w.Write(body[:100<<10])
-		<-hold
+// More than one piece can hold goes to a file at once.
+func TestPatienceLargePiece(t *testing.T) {
+	c := open(t, answers.Config{Bytes: 1 << 30, Small: 100_000, Patience: time.Hour})
+	body := text(1 << 20)
+	ended := make(chan struct{})
+	r, _ := c.Get(key("x"), func(_ context.Context, w io.Writer) error {
+		defer close(ended)
+		_, err := w.Write(body)
 		return err
 	})
-	defer r.Close()
-	ctx, cancel := context.WithCancel(t.Context())
-	for took := 0; took < 100<<10; {
-		n, err := r.Next(ctx, buf[:70<<10])
-		if err != nil {
-			t.Fatal(err)
-		}
-		took += n
-	}
-	cancel()
-	if _, err := r.Next(ctx, buf); err != context.Canceled {
-		t.Fatalf("after its context ended: %v", err)
-	}
+	<-ended
+	want(t, r, body)
+	r.Close()
 }

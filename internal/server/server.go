@@ -151,8 +151,8 @@ func (s *Server) openData(ctx context.Context) error {
 		return fault.Wrap("server: open the repositories", err)
 	}
 	s.answers, err = answers.Open(answers.Config{
-		Rest: time.Millisecond,
-		Dir:  filepath.Join(s.cfg.Data, "answers"), Bytes: s.cfg.Cache.Size, Age: s.cfg.Cache.Age, Now: s.now,
+		Patience: 250 * time.Millisecond,
+		Dir:      filepath.Join(s.cfg.Data, "answers"), Bytes: s.cfg.Cache.Size, Age: s.cfg.Cache.Age, Now: s.now,
 	})
 	return fault.Wrap("server: open the cache", err)
 }
@@ -270,6 +270,7 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 
 	group.Go(func() error { s.rounds(ctx); return nil })
+	group.Go(func() error { giveBack(ctx); return nil })
 	group.Go(func() error { return named("syncer", s.runSync(ctx)) })
 	group.Go(func() error { return named("hunt", s.runHunt(ctx)) })
 	desk := make(chan struct{})
