@@ -145,8 +145,12 @@ func TestDoorProcesses(t *testing.T) {
 	none("deleting what does not exist")
 
 	housetest.Clone(t, repo)
+	if got := calls(); len(got) != 1 || !strings.HasPrefix(got[0], "pack-objects --revs --stdout") {
+		t.Errorf("a clone started %q, want one pack-objects", got)
+	}
+	housetest.Clone(t, repo, "-c", "protocol.version=0")
 	if got := calls(); len(got) != 1 || !strings.HasPrefix(got[0], "upload-pack --stateless-rpc --strict") {
-		t.Errorf("a clone started %q, want one upload-pack", got)
+		t.Errorf("a clone in protocol 0 started %q, want one upload-pack", got)
 	}
 }
 
@@ -163,6 +167,7 @@ func TestDoorKeepAlive(t *testing.T) {
 	slow := program(t, "slow", "'"+think+"' fetch\nexec \"$@\"")
 	git := program(t, "git", fmt.Sprintf(`case "$1" in
 upload-pack) exec '%[1]s' -c "uploadpack.packObjectsHook=%[2]s" "$@" ;;
+pack-objects) case "$*" in *--stdout*) '%[3]s' fetch2 ;; esac ;;
 index-pack) if [ -e '%[2]s.push' ]; then '%[3]s' push; fi ;;
 esac
 exec '%[1]s' "$@"`, realGit(t), slow, think))
@@ -174,9 +179,10 @@ exec '%[1]s' "$@"`, realGit(t), slow, think))
 		t.Fatal(err)
 	}
 	pack := w.Pack(oid, "^"+old)
-	for _, q := range []struct{ what, service, body string }{
-		{"fetch", "git-upload-pack", housetest.Pkt("want ", old, " side-band-64k\n") + housetest.FlushPkt + housetest.Pkt("done\n")},
-		{"push", "git-receive-pack", command(old, oid, "refs/heads/main", stockCaps) + housetest.FlushPkt + pack},
+	for _, q := range []struct{ what, service, version, body string }{
+		{"fetch", "git-upload-pack", "0", housetest.Pkt("want ", old, " side-band-64k\n") + housetest.FlushPkt + housetest.Pkt("done\n")},
+		{"fetch2", "git-upload-pack", "2", housetest.Pkt("command=fetch") + "0001" + housetest.Pkt("no-progress") + housetest.Pkt("want ", old, "\n") + housetest.Pkt("done\n") + housetest.FlushPkt},
+		{"push", "git-receive-pack", "0", command(old, oid, "refs/heads/main", stockCaps) + housetest.FlushPkt + pack},
 	} {
 		t.Run(q.what, func(t *testing.T) {
 			t.Parallel()
@@ -185,6 +191,7 @@ exec '%[1]s' "$@"`, realGit(t), slow, think))
 				t.Fatal(err)
 			}
 			req.Header.Set("Content-Type", "application/x-"+q.service+"-request")
+			req.Header.Set("Git-Protocol", "version="+q.version)
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute) // a proxy would not wait longer
 			defer cancel()
 			resp, err := http.DefaultClient.Do(req.WithContext(ctx))

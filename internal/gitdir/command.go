@@ -19,14 +19,16 @@ type command struct {
 	env      []string
 	stdin    io.Reader
 	stdout   io.Writer
+	stderr   io.Writer
 	progress func(string)
+	long     bool // much output is expected
 	limits   run.Limits
 }
 
 func (v *Vault) run(ctx context.Context, c command) (run.Result, error) {
 	return v.cfg.Runner.Run(ctx, run.Command{
 		Kind: c.args[0].String(), Path: v.git, Args: c.args, Env: c.env, Dir: v.root,
-		Stdin: c.stdin, Stdout: c.stdout, StderrLine: c.progress, Limits: c.limits,
+		Stdin: c.stdin, Stdout: c.stdout, Long: c.long, Stderr: c.stderr, StderrLine: c.progress, Limits: c.limits,
 	})
 }
 

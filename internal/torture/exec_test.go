@@ -81,7 +81,7 @@ func TestNoProcess(t *testing.T) {
 	busy := strings.Join(r.executed(func() {
 		run("", "clone", "-q", full, filepath.Join(r.dir, "full"))
 	}), "\n")
-	if !strings.Contains(busy, "upload-pack") {
+	if !strings.Contains(busy, "pack-objects") {
 		t.Errorf("not even a clone was seen to start one:\n%s", busy)
 	}
 }
