@@ -125,6 +125,7 @@ func (q *quarantine) index(ctx context.Context, head []byte, in *packReader, obj
 	if len(q.packs.list) != 1 {
 		return fault.E(fault.Internal, op, "git wrote no pack that can be read")
 	}
+	q.sync()
 	return nil
 }
 

@@ -35,6 +35,11 @@ type quarantine struct {
 	bytes int64  // as sent
 	whole bool   // all that its objects point to is in the pack itself
 
+	// synced receives once, when the files are on disk or cannot be brought there; nil if there are
+	// none. That takes as long as the check of what is in them, and goes on beside it.
+	synced  chan error
+	durable bool
+
 	checked bool
 	tips    []grasp.OID // found complete by Check
 
@@ -49,8 +54,42 @@ func (q *quarantine) Discard() {
 				q.r.v.log.Warn("a quarantine could not be removed; the next start will", "err", err)
 			}
 		}
+		_ = q.settled() // nothing of it is at work any more
 		q.r.v.release(q.r)
 	})
+}
+
+// sync begins to bring the files to disk.
+func (q *quarantine) sync() {
+	_ = q.settled()
+	q.durable = false
+	done := make(chan error, 1)
+	q.synced = done
+	dir, name := filepath.Join(q.dir, "pack"), q.name
+	go func() { done <- syncPack(dir, name) }()
+}
+
+// settled waits for what sync began.
+func (q *quarantine) settled() error {
+	if q.synced == nil {
+		return nil
+	}
+	err := <-q.synced
+	q.synced = nil
+	return err
+}
+
+// onDisk makes sure that the files are durable.
+func (q *quarantine) onDisk() error {
+	if q.durable {
+		return nil
+	}
+	if q.synced == nil {
+		q.sync()
+	}
+	err := q.settled()
+	q.durable = err == nil
+	return err
 }
 
 // Check implements steward.Quarantine. Tips that the repository has already cost nothing; for the
@@ -114,6 +153,12 @@ func (q *quarantine) complete(ctx context.Context, updates []grasp.RefChange, ti
 	}
 	if err != nil {
 		return missing(err, updates)
+	}
+	if q.packs != nil {
+		// Here and not in Admit, whose caller holds a lock.
+		if err := q.onDisk(); err != nil {
+			return explainIO("gitdir: sync pack", err)
+		}
 	}
 	q.checked, q.tips = true, tips
 	return q.r.v.cfg.step("check: done")
@@ -206,6 +251,7 @@ func (q *quarantine) slim(ctx context.Context, st *state, updates []grasp.RefCha
 	old := q.dir
 	q.dir, q.packs, q.name = dir, slim, filepath.Base(slim.list[0].path)
 	os.RemoveAll(old)
+	q.sync()
 	return nil
 }
 
@@ -246,7 +292,7 @@ func (q *quarantine) Admit(ctx context.Context) error {
 		r.learn(q.life, q.tips...)
 		return nil
 	}
-	if err := syncPack(filepath.Join(q.dir, "pack"), q.name); err != nil {
+	if err := q.onDisk(); err != nil {
 		return explainIO(op, err)
 	}
 	step := r.v.cfg.step
