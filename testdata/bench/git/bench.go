@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"math"
@@ -64,7 +65,8 @@ type scenario struct {
 	name   string
 	what   string // one line
 	peers  []string
-	rounds [2]int // in a quick and in a full run; 0: not at all
+	brief  []string // of these, who is measured in a quick run; nil: all
+	rounds [2]int   // in a quick and in a full run; 0: not at all
 	ready  func(b *bench, p *peer) error
 	run    func(b *bench, p *peer, round int) (sample, error)
 }
@@ -83,7 +85,7 @@ func (b *bench) measure(s scenario) {
 	var at []*peer
 	for _, name := range s.peers {
 		p := b.peers[name]
-		if p == nil {
+		if p == nil || b.quick && s.brief != nil && !slices.Contains(s.brief, name) {
 			continue
 		}
 		if s.ready != nil {
@@ -298,24 +300,40 @@ func (b *bench) seedHouse(program string) error {
 		return err
 	}
 	began := time.Now()
+	// All are announced, one after another; then a few pushers at a time bring them.
+	type seed struct {
+		repo string
+		from *repository
+	}
+	var seeds []seed
 	for repo, r := range b.copies() {
-		if err := h.seed(r, repo); err != nil {
-			return fmt.Errorf("bring %s to the server: %w", repo, err)
-		}
+		seeds = append(seeds, seed{repo, r})
 		b.refs[repo] = r.heads()
 	}
 	// The same again for repositories that are packed behind the server's back.
 	var packed []string
-	for repo := range b.repos {
-		if repo == "refs-50k" {
+	for repo, r := range b.repos {
+		if repo == "refs-50k" || repo == "refs-1k" {
 			continue
 		}
-		if err := h.seed(b.repos[repo], repo+"-packed"); err != nil {
-			return err
-		}
+		seeds = append(seeds, seed{repo + "-packed", r})
 		packed = append(packed, repo)
 	}
-	b.say("%d repositories were brought to the server in %.1f s", len(b.refs)+len(packed), time.Since(began).Seconds())
+	for _, s := range seeds {
+		if err := errors.Join(h.announce(s.repo), h.say(s.repo, s.from.heads())); err != nil {
+			return err
+		}
+	}
+	err = each(3, len(seeds), func(i int) error {
+		if err := h.bring(seeds[i].from, seeds[i].repo); err != nil {
+			return fmt.Errorf("bring %s to the server: %w", seeds[i].repo, err)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	b.say("%d repositories were brought to the server in %.1f s", len(seeds), time.Since(began).Seconds())
 	began = time.Now()
 	if err := h.stop(); err != nil {
 		return err

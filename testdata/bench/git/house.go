@@ -222,6 +222,11 @@ func (h *house) seed(r *repository, id string) error {
 	if err := h.say(id, r.heads()); err != nil {
 		return err
 	}
+	return h.bring(r, id)
+}
+
+// bring pushes the branches and tags of r with git.
+func (h *house) bring(r *repository, id string) error {
 	_, err := git(r.dir, "push", "-q", h.clone(id), "refs/heads/*:refs/heads/*", "refs/tags/*:refs/tags/*")
 	return err
 }

@@ -146,7 +146,7 @@ func (b *bench) mode() int {
 // graspUpdate measures an event and the push that it allows, as one.
 func graspUpdate() scenario {
 	return scenario{
-		name: "grasp-update", what: "a signed state and the push it allows; at the others the push alone", peers: []string{ours, nginx, goCGI}, rounds: [2]int{5, 9},
+		name: "grasp-update", what: "a signed state and the push it allows; at the others the push alone", peers: []string{ours, nginx, goCGI}, rounds: [2]int{5, 7},
 		run: func(b *bench, p *peer, _ int) (sample, error) {
 			return b.stock(p, 6, func(int) (time.Duration, error) {
 				if p.name != ours {
@@ -177,9 +177,9 @@ func graspUpdate() scenario {
 // pushSeq makes one push after another, and compares the last tenth with the first.
 func pushSeq() scenario {
 	return scenario{
-		name: "push-seq", what: "1,000 pushes in a row to one repository (200 in a quick run)", peers: []string{ours, nginx, goCGI, daemon}, rounds: [2]int{1, 1},
+		name: "push-seq", what: "1,000 pushes in a row to one repository (120 in a quick run)", peers: []string{ours, nginx, goCGI, daemon}, rounds: [2]int{1, 1},
 		run: func(b *bench, p *peer, _ int) (sample, error) {
-			n := [2]int{200, 1000}[b.mode()]
+			n := [2]int{120, 1000}[b.mode()]
 			var ms []float64
 			var sum time.Duration
 			var last shove
@@ -207,7 +207,7 @@ func pushSeq() scenario {
 // pushCrowd has 16 pushers at a time, in repositories of their own or all in one.
 func pushCrowd(name, what string, same bool) scenario {
 	return scenario{
-		name: name, what: what, peers: servers, rounds: [2]int{3, 7},
+		name: name, what: what, peers: servers, rounds: [2]int{3, 5},
 		run: func(b *bench, p *peer, _ int) (sample, error) {
 			var ms []float64
 			var sum, cpu time.Duration
@@ -279,7 +279,7 @@ func bigPack() (tip string, pack []byte) {
 // pushBig pushes 100 MB into an empty repository.
 func pushBig() scenario {
 	return scenario{
-		name: "push-big", what: "a push of 100 MB", peers: servers, rounds: [2]int{3, 5},
+		name: "push-big", what: "a push of 100 MB", peers: servers, rounds: [2]int{2, 5},
 		run: func(b *bench, p *peer, round int) (out sample, err error) {
 			tip, pack := b.big()
 			repo := fmt.Sprintf("big-%d", round)
@@ -493,8 +493,8 @@ func starting(name, what string, rounds [2]int, repos, events int) scenario {
 // pushScenarios are about everything that changes something, and about standing still.
 func pushScenarios() []scenario {
 	return []scenario{
-		pushing("push-raw", "one commit, the POST alone", "push", servers, [2]int{5, 9}, [2]int{8, 20}, false),
-		pushing("push-raw-50krefs", "the same among 50,000 refs", "push-50k", servers, [2]int{3, 7}, [2]int{2, 5}, true),
+		pushing("push-raw", "one commit, the POST alone", "push", servers, [2]int{5, 7}, [2]int{8, 12}, false),
+		pushing("push-raw-50krefs", "the same among 50,000 refs", "push-50k", servers, [2]int{3, 5}, [2]int{2, 4}, true),
 		graspUpdate(),
 		pushSeq(),
 		pushCrowd("push-c16-distinct", "16 pushers, each in a repository of their own", false),

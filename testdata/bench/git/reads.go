@@ -34,7 +34,7 @@ func (b *bench) short() effort {
 // reads makes a scenario of one request that changes nothing.
 func reads(name, what string, clients int, peers []string, r request, verify func(b *bench, a answer) error) scenario {
 	return scenario{
-		name: name, what: what, peers: peers, rounds: [2]int{5, 9},
+		name: name, what: what, peers: peers, rounds: [2]int{3, 7},
 		ready: func(b *bench, p *peer) error {
 			if p.name == staticS {
 				return b.keepStatic(p, r)
@@ -146,7 +146,7 @@ func namesHeads(repo string) func(b *bench, a answer) error {
 
 func unknown() scenario {
 	return scenario{
-		name: "unknown-repo", what: "advertisement of a repository that is not there", peers: []string{ours, nginx, goCGI}, rounds: [2]int{5, 9},
+		name: "unknown-repo", what: "advertisement of a repository that is not there", peers: []string{ours, nginx, goCGI}, rounds: [2]int{3, 7},
 		run: func(b *bench, p *peer, _ int) (sample, error) {
 			// load wants a 200; here 404 is right.
 			e, before, began := b.short(), p.box.cpu(), time.Now()
@@ -165,7 +165,7 @@ func unknown() scenario {
 
 func lsRemote() scenario {
 	return scenario{
-		name: "ls-remote-1k", what: "git ls-remote, 1,000 refs", peers: servers, rounds: [2]int{5, 9},
+		name: "ls-remote-1k", what: "git ls-remote, 1,000 refs", peers: servers, rounds: [2]int{3, 7},
 		run: func(b *bench, p *peer, _ int) (sample, error) {
 			return b.stock(p, 8, func(int) (time.Duration, error) {
 				began := time.Now()
@@ -412,7 +412,7 @@ func clones(name, repo string, rounds [2]int, peers []string) scenario {
 func slowReaders() scenario {
 	const stalled = 16
 	return scenario{
-		name: "slow-readers", what: "advertisement beside 16 clones that nobody reads", peers: servers, rounds: [2]int{2, 5},
+		name: "slow-readers", what: "advertisement beside 16 clones that nobody reads", peers: servers, rounds: [2]int{1, 3},
 		run: func(b *bench, p *peer, _ int) (sample, error) {
 			ask := func() (sample, error) {
 				return b.load(p, 1, effort{30, 200 * time.Millisecond}, func(int) request { return advert("small", "upload-pack", 2) }, flushed)
@@ -464,19 +464,26 @@ func stall(p *peer, repo string, body []byte) (net.Conn, error) {
 	return conn, err
 }
 
+// briefly leaves all but some out of a quick run.
+func briefly(s scenario, some ...string) scenario {
+	s.brief = some
+	return s
+}
+
 // packScenarios are about clones and fetches.
 func packScenarios() []scenario {
-	often, some, few := [2]int{5, 9}, [2]int{3, 7}, [2]int{1, 5}
+	often, some, few := [2]int{5, 7}, [2]int{3, 5}, [2]int{1, 3}
 	return []scenario{
 		rawSmall.first(often), rawSmall.again(often, 1, 3),
 		rawMedium.first(some), rawMedium.again(some, 1, 1),
-		rawLarge.first([2]int{0, 5}), rawLarge.again([2]int{0, 5}, 1, 1),
+		rawLarge.first([2]int{0, 3}), rawLarge.again([2]int{0, 3}, 1, 1),
 		rawMedium.again(few, 32, 32), different(few, 32),
-		rawShallow.first(some), rawShallow.again(some, 1, 1),
+		rawShallow.first([2]int{2, 5}), rawShallow.again(some, 1, 1),
 		rawFetch.first(often), rawFetch.again(often, 1, 2),
 		rawBlobless.first(some), rawBlobless.again(some, 1, 1),
-		clones("clone-small", "small", some, packers), clones("clone-medium", "medium", few, packers),
-		clones("clone-large", "large", [2]int{0, 2}, []string{ours, goCGI, daemon, local}), // half a minute each
+		clones("clone-small", "small", some, packers),
+		briefly(clones("clone-medium", "medium", few, packers), ours, daemon, local),       // five seconds each
+		clones("clone-large", "large", [2]int{0, 1}, []string{ours, goCGI, daemon, local}), // half a minute each
 		slowReaders(),
 	}
 }
