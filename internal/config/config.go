@@ -120,6 +120,9 @@ type Sync struct {
 	Git     bool          // look for missing git data too (G02-02)
 	GitWait time.Duration // how long an event waits for it
 	Relays  []string      // that are asked for announcements, whoever names them
+
+	Plus     bool // ask where people write, too (GRASP-03)
+	Outboxes int  // relays that are listened to because of that
 }
 
 // Archive says which repositories are kept here though their announcement does not name this server

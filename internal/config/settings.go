@@ -133,6 +133,11 @@ func (c *Config) settings() []Setting {
 		texts(&c.Sync.Relays, "sync.relays", relayAddress,
 			"Relays that are asked for announcements though no announcement here names them: wss://relay.example. What they have is held to the same rules."),
 
+		boolean(&c.Sync.Plus, "sync.plus", "false",
+			"Fetch what is about repositories that are served here, and the profiles of those who take part in them, from the relays to which these people write, too (GRASP-03): those of their relay lists, three of each. It needs sync.enabled. Such relays are named by whoever answers something."),
+		count(&c.Sync.Outboxes, "sync.outboxes", "100", 1, 10000,
+			"How many relays are listened to because of sync.plus, beside sync.peers. If people name more, those come first to which most owners and maintainers write."),
+
 		choice(&c.Archive.Mode, "archive.mode", "off", []string{"off", "all", "listed"},
 			"Keep repositories whose announcement does not name this server, and follow them (GRASP-05): all of them, or those of archive.repos and archive.services. They are read-only here. It needs sync.enabled; deny beats it."),
 		texts(&c.Archive.Repos, "archive.repos", pattern,

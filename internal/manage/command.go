@@ -362,6 +362,8 @@ func plural(n int, word string) string {
 		return word
 	case word == "repository":
 		return "repositories"
+	case word == "person":
+		return "people"
 	case word == "try":
 		return "tries"
 	}

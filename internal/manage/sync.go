@@ -40,6 +40,8 @@ type SyncPeer struct {
 	Mood          string `json:"mood"` // new, connected, waiting, dead or bad
 	Doing         string `json:"doing,omitempty"`
 	Repositories  int    `json:"repositories"`
+	People        int    `json:"people,omitempty"`              // who take part here, and write there
+	About         int    `json:"people_repositories,omitempty"` // what they take part in
 	Subscriptions int    `json:"subscriptions"`
 	Negentropy    bool   `json:"negentropy"`
 	Connected     int64  `json:"connected_since,omitempty"`
@@ -173,7 +175,12 @@ func (p SyncPeer) line(now int64) string {
 			b.WriteString(", tried next at once")
 		}
 	}
-	fmt.Fprintf(&b, "; %d %s", p.Repositories, plural(p.Repositories, "repository"))
+	if p.People == 0 || p.Repositories > 0 {
+		fmt.Fprintf(&b, "; %d %s", p.Repositories, plural(p.Repositories, "repository"))
+	}
+	if p.People > 0 {
+		fmt.Fprintf(&b, "; %d %s of %d %s write there", p.People, plural(p.People, "person"), p.About, plural(p.About, "repository"))
+	}
 	if p.Connected > 0 {
 		fmt.Fprintf(&b, ", %d %s", p.Subscriptions, plural(p.Subscriptions, "subscription"))
 	}

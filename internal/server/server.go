@@ -177,7 +177,8 @@ func (s *Server) build() error {
 		Changed:        s.announced,
 		Lapsed:         s.lapsed,
 		Jobs:           s.jobs.follow,
-		Participates:   s.participates,
+		Part:           s.part,
+		Plus:           cfg.Sync.Enabled && cfg.Sync.Plus,
 		WaitTTL:        cfg.Purgatory.TTL,
 		OrphanTTL:      cfg.Purgatory.OrphanTTL,
 		WithdrawnGrace: cfg.Repos.WithdrawnGrace,
@@ -414,8 +415,9 @@ func (s *Server) health(w http.ResponseWriter, r *http.Request) {
 	fmt.Fprintln(w, "ok")
 }
 
-// participates reports whether a key announced, stated or opened anything that is served here.
-func (s *Server) participates(ctx context.Context, key grasp.PubKey) (bool, error) {
+// part returns what a key has to do with what is served here: whether it announced, stated or opened
+// anything, is named as a maintainer, or wrote something that was taken (G01-806, G03-01).
+func (s *Server) part(ctx context.Context, key grasp.PubKey) (grasp.Part, error) {
 	n, err := s.store.Count(ctx, []nostr.Filter{{
 		Authors: []string{string(key)},
 		Kinds: []int{
@@ -423,7 +425,19 @@ func (s *Server) participates(ctx context.Context, key grasp.PubKey) (bool, erro
 			grasp.KindPull, grasp.KindPullUpdate, grasp.KindIssue,
 		},
 	}})
-	return n > 0, err
+	switch {
+	case err != nil:
+		return grasp.Stranger, err
+	case n > 0, s.sync != nil && s.sync.Leads(key):
+		return grasp.Member, nil
+	case !s.cfg.Sync.Plus:
+		return grasp.Stranger, nil
+	}
+	wrote, err := s.store.Wrote(ctx, key)
+	if err != nil || !wrote {
+		return grasp.Stranger, err
+	}
+	return grasp.Participant, nil
 }
 
 // desk is the steward as git's door knows it.
@@ -472,6 +486,9 @@ func grasps(cfg config.Config) []string {
 	list := []string{"GRASP-01"}
 	if cfg.Sync.Enabled {
 		list = append(list, "GRASP-02")
+		if cfg.Sync.Plus {
+			list = append(list, "GRASP-03")
+		}
 		if cfg.Archive.Mode != "off" {
 			list = append(list, "GRASP-05")
 		}

@@ -33,7 +33,12 @@ func (s *Server) buildSync(site grasp.Site) {
 	if !s.cfg.Sync.Enabled {
 		return
 	}
+	var plus syncer.Society
+	if s.cfg.Sync.Plus {
+		plus = s.store
+	}
 	s.sync = syncer.New(syncer.Config{
+		Plus: plus, Outboxes: s.cfg.Sync.Outboxes,
 		Site: site, Now: s.now, Synced: s.synced, StartDelay: s.cfg.Sync.Delay, MaxPeers: s.cfg.Sync.Peers, Relays: s.cfg.Sync.Relays, Plain: s.cfg.Outward.HTTP,
 		MaxEvent: int(max(s.cfg.Limits.Event, s.cfg.Limits.StateEvent)),
 	}, importer{s}, shelves{s.store}, peerDialer{s.way}, peerBook{s.store}, s.log.With("room", "syncer"))

@@ -86,7 +86,7 @@ func (s *Server) peers(ctx context.Context) ([]manage.SyncPeer, error) {
 	}
 	for _, p := range s.sync.Statuses() {
 		out = append(out, manage.SyncPeer{
-			URL: p.URL, Mood: p.Mood, Doing: p.Doing, Repositories: p.Repositories, Subscriptions: p.Subscriptions, Negentropy: p.Negentropy,
+			URL: p.URL, Mood: p.Mood, Doing: p.Doing, Repositories: p.Repositories, People: p.People, About: p.About, Subscriptions: p.Subscriptions, Negentropy: p.Negentropy,
 			Connected: at(p.Connected), Seen: at(p.Seen), Compared: at(p.Full), Again: at(p.Repass), Next: at(p.Next), Fails: p.Fails,
 			Trouble: p.Trouble, Last: at(p.Last), Events: p.Events, New: p.Taken, Refused: p.Refused, Faults: p.Bad,
 		})
@@ -188,14 +188,14 @@ func (p source) Peers(ctx context.Context, limit int) (list []web.Peer, enabled 
 		return nil, false, nil
 	}
 	for _, st := range p.s.sync.Statuses() {
-		if st.Served == 0 {
+		if st.Served == 0 && st.People == 0 {
 			continue // nothing waiting is on a page
 		}
 		if len(list) == limit {
 			break
 		}
 		list = append(list, web.Peer{
-			URL: st.URL, Mood: st.Mood, Repositories: st.Served, Since: st.Connected, Compared: st.Full, Seen: st.Seen, Next: st.Next,
+			URL: st.URL, Mood: st.Mood, Repositories: max(st.Served, st.About), People: st.People, Since: st.Connected, Compared: st.Full, Seen: st.Seen, Next: st.Next,
 		})
 	}
 	return list, true, nil
@@ -222,17 +222,22 @@ func (s *Server) syncMetrics(reg *prometheus.Registry) {
 	if s.sync == nil {
 		return
 	}
-	peers := prometheus.NewDesc("gitroost_sync_peers", "Relays that announcements name, by how they do: new, connected, waiting, dead or bad.", []string{"mood"}, nil)
+	peers := prometheus.NewDesc("gitroost_sync_peers", "Relays that are listened to, by how they do: new, connected, waiting, dead or bad.", []string{"mood"}, nil)
 	events := prometheus.NewDesc("gitroost_sync_events_total", "Events that peers sent, by what became of them: all of them, those that were new, those that the rules refused, and faults of peers.", []string{"outcome"}, nil)
 	behind := prometheus.NewDesc("gitroost_sync_compared_seconds", "For how long the peer that was compared longest ago has not been, of those that ever were.", nil, nil)
+	people := prometheus.NewDesc("gitroost_sync_outboxes", "Relays that are listened to because people who take part here write there, and no announcement names them (GRASP-03).", nil, nil)
 	known := prometheus.NewDesc("gitroost_sync_refused_events", "Events that are not fetched again because the rules did not want them.", nil, nil)
 	reg.MustRegister(collector{
-		describe: []*prometheus.Desc{peers, events, behind, known},
+		describe: []*prometheus.Desc{peers, events, behind, people, known},
 		collect: func(out chan<- prometheus.Metric) {
 			moods := map[string]int{"new": 0, "connected": 0, "waiting": 0, "dead": 0, "bad": 0}
 			var oldest time.Time
+			outboxes := 0
 			for _, p := range s.sync.Statuses() {
 				moods[p.Mood]++
+				if p.People > 0 && p.Repositories == 0 {
+					outboxes++
+				}
 				if !p.Full.IsZero() && (oldest.IsZero() || p.Full.Before(oldest)) {
 					oldest = p.Full
 				}
@@ -244,6 +249,7 @@ func (s *Server) syncMetrics(reg *prometheus.Registry) {
 			for outcome, n := range map[string]int64{"all": t.Events, "new": t.Taken, "refused": t.Refused, "faulty": t.Bad} {
 				out <- prometheus.MustNewConstMetric(events, prometheus.CounterValue, float64(n), outcome)
 			}
+			out <- prometheus.MustNewConstMetric(people, prometheus.GaugeValue, float64(outboxes))
 			age := 0.0
 			if !oldest.IsZero() {
 				age = s.now().Sub(oldest).Seconds()

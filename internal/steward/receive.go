@@ -425,18 +425,18 @@ func verdictOf(n news, e *Entry) grasp.Verdict {
 // receiveRelated takes every kind that the protocol gives no meaning to (G01-801, G01-806, N-010).
 func (s *Steward) receiveRelated(ctx context.Context, e *Entry, ans Answer) (grasp.Verdict, news, error) {
 	ev := e.Event
-	ok := ans.Related || ev.Kind == grasp.KindGraspList
-	if !ok && (ev.Kind == grasp.KindProfile || ev.Kind == grasp.KindRelayList) {
+	part := grasp.Stranger
+	if !ans.Related && grasp.AboutPeople(ev.Kind) {
 		var err error
-		if ok, err = s.cfg.Participates(ctx, grasp.PubKey(ev.PubKey)); err != nil {
+		if part, err = s.cfg.Part(ctx, grasp.PubKey(ev.PubKey)); err != nil {
 			return 0, news{}, fault.Wrap("steward: receive", err)
 		}
 	}
-	if !ok {
+	if err := grasp.AdmitRelated(ev.Kind, ans.Related, part, s.cfg.Plus); err != nil {
 		if !grasp.Ephemeral(ev.Kind) {
 			s.lobby.add(e, "", s.cfg.Now())
 		}
-		return 0, news{}, grasp.Unrelated()
+		return 0, news{}, err
 	}
 	if grasp.Ephemeral(ev.Kind) {
 		s.cfg.Tell(ev, e.Raw)

@@ -139,7 +139,9 @@ func TestLobbyIsBounded(t *testing.T) {
 // G01-806, check 220, N-009, N-010, check 104.
 func TestListsAndProfiles(t *testing.T) {
 	w := newWorld(t, func(c *steward.Config) {
-		c.Participates = func(_ context.Context, k grasp.PubKey) (bool, error) { return k == alice, nil }
+		c.Part = func(_ context.Context, k grasp.PubKey) (grasp.Part, error) {
+			return map[grasp.PubKey]grasp.Part{alice: grasp.Member, bob: grasp.Participant}[k], nil
+		}
 	})
 	w.live(demo)
 	w.wantTold(w.told...)
@@ -150,6 +152,7 @@ func TestListsAndProfiles(t *testing.T) {
 	profile := note(alice, grasp.KindProfile, 1)
 	w.serves(profile, note(alice, grasp.KindRelayList, 1))
 	w.refuses(note(mallory, grasp.KindProfile, 1), "G01-801", "")
+	w.refuses(note(bob, grasp.KindProfile, 1), "G01-801", "") // who only answered; see TestProfilesOfParticipants
 	w.wantTold(w.told...)
 
 	brief := note(bob, 20_001, 3, nostr.Tag{"a", demo.Coordinate()})
@@ -157,5 +160,22 @@ func TestListsAndProfiles(t *testing.T) {
 	w.wantTold(brief)
 	w.wantShelf(grasp.Nowhere, brief)
 	w.refuses(note(bob, 20_001, 3), "G01-801", "")
+	w.ok()
+}
+
+// TestProfilesOfParticipants: where sync-plus is spoken, whoever wrote what was accepted may keep a
+// profile and a list of relays, and nobody else (G03-01).
+func TestProfilesOfParticipants(t *testing.T) {
+	w := newWorld(t, func(c *steward.Config) {
+		c.Plus = true
+		c.Part = func(_ context.Context, k grasp.PubKey) (grasp.Part, error) {
+			return map[grasp.PubKey]grasp.Part{alice: grasp.Member, bob: grasp.Participant}[k], nil
+		}
+	})
+	w.live(demo)
+	w.serves(note(alice, grasp.KindProfile, 1), note(bob, grasp.KindProfile, 1), note(bob, grasp.KindRelayList, 1))
+	w.refuses(note(mallory, grasp.KindProfile, 1), "G01-801", "")
+	w.refuses(note(mallory, grasp.KindRelayList, 1), "G01-801", "")
+	w.refuses(note(bob, 1, 1), "G01-801", "") // whatever else they write has to be about something
 	w.ok()
 }

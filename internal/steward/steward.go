@@ -63,9 +63,10 @@ type Config struct {
 	// block.
 	Lapsed func(ev *nostr.Event)
 
-	// Participates reports whether a key has anything to do with what is served here; such
-	// keys may keep a profile here (G01-806).
-	Participates func(ctx context.Context, key grasp.PubKey) (bool, error)
+	// Part returns what a key has to do with what is served here: whoever takes part may keep a
+	// profile here (G01-806). Plus lets those do so as well who only answered (G03-01).
+	Part func(ctx context.Context, key grasp.PubKey) (grasp.Part, error)
+	Plus bool
 
 	WaitTTL        time.Duration // how long an event waits for its git data; 30 minutes (G01-402)
 	OrphanTTL      time.Duration // how long a PR ref waits for its event; 20 minutes (G01-707)
@@ -114,8 +115,8 @@ func (c *Config) fill() {
 	if c.Ruled == nil {
 		c.Ruled = func(*grasp.Moderation) {}
 	}
-	if c.Participates == nil {
-		c.Participates = func(context.Context, grasp.PubKey) (bool, error) { return false, nil }
+	if c.Part == nil {
+		c.Part = func(context.Context, grasp.PubKey) (grasp.Part, error) { return grasp.Stranger, nil }
 	}
 }
 

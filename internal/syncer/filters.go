@@ -22,6 +22,8 @@ type want struct {
 	ids     []string // identifiers, sorted
 	coords  []string // 30617:owner:identifier of the served ones, sorted
 	authors []string // who announced any of these, sorted
+	people  []string // whose profiles are asked for there (GRASP-03), sorted
+	named   bool     // an announcement names the peer, or the operator does: it may have announcements
 }
 
 // discovery asks for announcements that may name us, and for the lists of servers that people use.
@@ -65,6 +67,13 @@ func deletions(authors []string) []nostr.Filter {
 	})
 }
 
+// profiles asks for who people are and where they write (G03-01).
+func profiles(people []string) []nostr.Filter {
+	return batches(people, func(list []string) nostr.Filter {
+		return nostr.Filter{Kinds: grasp.ProfileKinds, Authors: list}
+	})
+}
+
 // rootsOf finds the roots of threads about repositories.
 func rootsOf(coords []string) []nostr.Filter {
 	return batches(coords, func(list []string) nostr.Filter {
@@ -84,15 +93,21 @@ func batches(values []string, f func([]string) nostr.Filter) []nostr.Filter {
 func (w want) first() []nostr.Filter {
 	out := states(w.ids)
 	out = append(out, related(w.coords)...)
+	out = append(out, profiles(w.people)...)
 	return append(out, deletions(w.authors)...)
 }
 
 // without returns what of w is not in other.
 func (w want) without(other want) want {
-	return want{ids: minus(w.ids, other.ids), coords: minus(w.coords, other.coords), authors: minus(w.authors, other.authors)}
+	return want{
+		ids: minus(w.ids, other.ids), coords: minus(w.coords, other.coords), authors: minus(w.authors, other.authors),
+		people: minus(w.people, other.people), named: w.named && !other.named,
+	}
 }
 
-func (w want) empty() bool { return len(w.ids)+len(w.coords)+len(w.authors) == 0 }
+func (w want) empty() bool {
+	return len(w.ids)+len(w.coords)+len(w.authors)+len(w.people) == 0 && !w.named
+}
 
 // minus returns what of a, sorted, is not in b, sorted.
 func minus(a, b []string) []string {

@@ -31,7 +31,7 @@ func (c *session) full() error {
 	begin := c.s.cfg.Now()
 	c.crowded.Store(false)
 	err := c.turn("reading its history", func() error {
-		w, _ := c.s.roster.wantOf(c.p.url)
+		w, _ := c.s.wantOf(c.p.url)
 		return c.everything(w, nil)
 	})
 	if err != nil {
@@ -56,7 +56,7 @@ func (c *session) since(at time.Time) error {
 	begin := c.s.cfg.Now()
 	from := nostr.Timestamp(at.Unix())
 	err := c.turn("catching up", func() error {
-		w, _ := c.s.roster.wantOf(c.p.url)
+		w, _ := c.s.wantOf(c.p.url)
 		return c.everything(w, &from)
 	})
 	if err != nil {
@@ -125,11 +125,13 @@ func (c *session) yield() error {
 }
 
 func (c *session) everything(w want, since *nostr.Timestamp) error {
-	if err := c.each([]nostr.Filter{discovery()}, since); err != nil {
-		return err
+	if w.named {
+		if err := c.each([]nostr.Filter{discovery()}, since); err != nil {
+			return err
+		}
 	}
 	// Announcements that were found may have made repositories of ours.
-	if more, _ := c.s.roster.wantOf(c.p.url); !more.without(w).empty() {
+	if more, _ := c.s.wantOf(c.p.url); !more.without(w).empty() {
 		w = more
 	}
 	if err := c.each(w.first(), since); err != nil {

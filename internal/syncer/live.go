@@ -19,7 +19,7 @@ const (
 
 // live is what a session listens to.
 type live struct {
-	version  uint64    // of the want
+	version  edition   // of the want
 	extended time.Time // when there was more, last
 	covered  want
 	subs     []string // names, in the order in which they were opened
@@ -32,7 +32,10 @@ type live struct {
 func (c *session) listen(w want, roots []grasp.EventID) error {
 	// What matters most comes first: a peer may let us listen to a part only.
 	filters := append(states(w.ids), related(w.coords)...)
-	filters = append(filters, discovery())
+	if w.named {
+		filters = append(filters, discovery())
+	}
+	filters = append(filters, profiles(w.people)...)
 	filters = append(filters, threads(texts(roots[:min(len(roots), liveRoots)]))...)
 	filters = append(filters, deletions(w.authors)...)
 
@@ -119,7 +122,7 @@ func (c *session) unlisten(subs []string) error {
 
 // extend listens to what is new, and reads its history.
 func (c *session) extend() error {
-	w, version := c.s.roster.wantOf(c.p.url)
+	w, version := c.s.wantOf(c.p.url)
 	roots, overflow := c.p.newRoots()
 	fresh := w.without(c.open.covered)
 	filters := append(fresh.first(), threads(texts(roots))...)
@@ -164,7 +167,7 @@ func (c *session) reopen() error {
 		return nil // it lets us listen to nothing: ask from time to time
 	}
 	c.open.most = len(c.open.subs) + spare
-	w, _ := c.s.roster.wantOf(c.p.url)
+	w, _ := c.s.wantOf(c.p.url)
 	roots, err := c.findRoots(w)
 	if err != nil {
 		return err

@@ -22,6 +22,7 @@ import (
 const (
 	maxTouched = 10_000 // identifiers to look at again; beyond that all are
 	pageSize   = 1_000  // announcements read at a time
+	maxLead    = 100    // maintainers of one announcement who are people of its repository
 	maxURL     = 512    // bytes of a relay's address
 )
 
@@ -29,6 +30,7 @@ const (
 type roster struct {
 	site   grasp.Site
 	plain  bool
+	plus   bool     // those that name no peer are kept as well, and who leads them
 	always []string // peers that nobody has to name
 
 	// mu guards the rest.
@@ -43,6 +45,7 @@ type roster struct {
 	counted bool              // peers were asked for since anything changed
 	digests map[string]uint64 // of the announcements of each identifier
 	read    bool              // all were read once
+	rev     uint64            // grows with each change of held
 	seed    maphash.Seed
 }
 
@@ -51,6 +54,7 @@ type listing struct {
 	id, coord, owner string
 	served           bool
 	peers            []string // addresses, sorted
+	lead             []string // owner and maintainers, sorted; only for sync-plus
 }
 
 func newRoster(site grasp.Site, plain bool, relays []string) *roster {
@@ -198,10 +202,18 @@ func (r *roster) listing(a Announced) *listing {
 			best[rest] = u
 		}
 	}
-	if len(best) == 0 {
+	if len(best) == 0 && !r.plus {
 		return nil
 	}
 	l.peers = slices.Sorted(maps.Values(best))
+	if r.plus {
+		l.lead = append(l.lead, l.owner)
+		for _, m := range parsed.Maintainers[:min(len(parsed.Maintainers), maxLead)] {
+			l.lead = append(l.lead, string(m))
+		}
+		slices.Sort(l.lead)
+		l.lead = slices.Compact(l.lead)
+	}
 	return l
 }
 
@@ -215,6 +227,7 @@ func (r *roster) replace(id string, list []*listing) {
 			m.peers = append(m.peers, l.peers...)
 			slices.Sort(m.peers)
 			m.peers = slices.Compact(m.peers)
+			m.lead = slices.Compact(slices.Sorted(slices.Values(append(m.lead, l.lead...))))
 			continue
 		}
 		merged[l.coord] = l
@@ -222,12 +235,13 @@ func (r *roster) replace(id string, list []*listing) {
 	r.counted = false
 	var keep []*listing
 	for _, was := range r.byID[id] {
-		if is := merged[was.coord]; is != nil && is.served == was.served && slices.Equal(is.peers, was.peers) {
+		if is := merged[was.coord]; is != nil && is.served == was.served && slices.Equal(is.peers, was.peers) && slices.Equal(is.lead, was.lead) {
 			keep = append(keep, was)
 			delete(merged, was.coord)
 			continue
 		}
 		delete(r.held, was.coord)
+		r.rev++
 		for _, p := range was.peers {
 			r.changes++
 			r.version[p] = r.changes
@@ -240,6 +254,7 @@ func (r *roster) replace(id string, list []*listing) {
 	for _, l := range merged {
 		keep = append(keep, l)
 		r.held[l.coord] = l
+		r.rev++
 		for _, p := range l.peers {
 			r.changes++
 			r.version[p] = r.changes
@@ -322,7 +337,24 @@ func (r *roster) wantOf(peer string) (w want, version uint64) {
 		slices.Sort(*list)
 		*list = slices.Compact(*list)
 	}
+	w.named = len(w.ids) > 0 || slices.Contains(r.always, peer)
 	return w, r.version[peer]
+}
+
+// servedSince returns the repositories that are served, and the number of this answer; nothing if that is
+// rev.
+func (r *roster) servedSince(rev uint64) (list []*listing, is uint64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.rev == rev {
+		return nil, rev
+	}
+	for _, l := range r.held {
+		if l.served {
+			list = append(list, l)
+		}
+	}
+	return list, r.rev
 }
 
 // versionOf is wantOf without the work.

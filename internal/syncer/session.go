@@ -119,7 +119,7 @@ func (c *session) run(ctx context.Context) error {
 // work is what a session does in order.
 func (c *session) work() error {
 	c.s.log.Info("peer connected", "peer", c.p.url)
-	w, version := c.s.roster.wantOf(c.p.url)
+	w, version := c.s.wantOf(c.p.url)
 	c.open.version = version
 	roots, err := c.findRoots(w)
 	if err != nil {
@@ -166,7 +166,7 @@ func (c *session) due(now time.Time) error {
 		return err
 	}
 	// What is new is asked for at once, and what comes in the seconds after that together.
-	if now.Sub(c.open.extended) >= batchDelay && (c.open.version != c.s.roster.versionOf(c.p.url) || c.p.hasRoots()) {
+	if now.Sub(c.open.extended) >= batchDelay && (c.open.version != c.s.editionOf(c.p.url) || c.p.hasRoots()) {
 		c.open.extended = now
 		if err := c.extend(); err != nil {
 			return err

@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"slices"
 	"time"
+
+	"github.com/gitroost/gitroost/grasp"
 )
 
 // A Status is how things are with one peer.
@@ -13,6 +15,8 @@ type Status struct {
 	Doing         string    // while it is connected: what it is busy with, or ""
 	Repositories  int       // for which it is named
 	Served        int       // of these, those whose announcement is served
+	People        int       // who take part in what is served here, and write there (GRASP-03)
+	About         int       // repositories that these take part in
 	Subscriptions int       // live ones
 	Negentropy    bool      // it speaks NIP-77
 	Connected     time.Time // since when; zero if it is not
@@ -40,7 +44,11 @@ func (s *Syncer) Statuses() []Status {
 	for _, p := range list {
 		st := p.status(now)
 		st.Repositories, st.Served = s.roster.count(p.url)
-		if st.Repositories > 0 || !st.Connected.IsZero() || slices.Contains(s.roster.always, p.url) {
+		chosen := false
+		if s.circle != nil {
+			st.People, st.About, chosen = s.circle.at(p.url)
+		}
+		if st.Repositories > 0 || chosen || !st.Connected.IsZero() || slices.Contains(s.roster.always, p.url) {
 			out = append(out, st)
 		}
 	}
@@ -56,9 +64,22 @@ func (s *Syncer) Totals() Totals {
 	return Totals{s.sent.events.Load(), s.sent.taken.Load(), s.sent.refused.Load(), s.sent.bad.Load()}
 }
 
-// PeersOf returns the addresses of the peers of owner's repository; of all of this identifier if owner
-// is "".
-func (s *Syncer) PeersOf(owner, id string) []string { return s.roster.peersOf(owner, id) }
+// PeersOf returns the addresses of the peers of owner's repository, those included to which its people
+// write; of all of this identifier if owner is "".
+func (s *Syncer) PeersOf(owner, id string) []string {
+	out := s.roster.peersOf(owner, id)
+	if s.circle != nil {
+		out = append(out, s.circle.relaysFor(owner, id)...)
+		slices.Sort(out)
+		out = slices.Compact(out)
+	}
+	return out
+}
+
+// Leads reports whether key owns or maintains what is served here; without sync-plus that is not known.
+func (s *Syncer) Leads(key grasp.PubKey) bool {
+	return s.circle != nil && s.circle.leadsAny(string(key))
+}
 
 // Remembered returns how many events are not fetched again.
 func (s *Syncer) Remembered() int { return s.memory.len() }

@@ -12,6 +12,7 @@
 //	filters.go what is asked for                       live.go     what is asked for from now on
 //	history.go what is asked for once                  ingest.go   what becomes of an event
 //	memory.go  what was refused, so that it is not fetched again
+//	outbox.go  who takes part, and where they write (GRASP-03)
 //	status.go  what it tells of itself
 //
 // It refuses to know SQL, git, how addresses are resolved, and what the rules are.
@@ -22,6 +23,7 @@ import (
 	"io"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -116,6 +118,8 @@ type Config struct {
 	StartDelay time.Duration // before the first connection, more or less (G02-15); none if 0
 	Relays     []string      // peers whatever is announced, to be asked for announcements
 	MaxPeers   int           // connections; 200
+	Plus       Society       // who takes part; nil: sync-plus is not spoken (GRASP-03)
+	Outboxes   int           // relays that are peers because people write there, beside MaxPeers; 100
 	Plain      bool          // peers without TLS, ws://, are let be peers
 	History    int           // peers whose history is read at a time; 8
 	Hands      int           // events decided about at a time; 32
@@ -126,6 +130,7 @@ type Config struct {
 
 func (c *Config) fill() {
 	preset(&c.MaxPeers, 200)
+	preset(&c.Outboxes, 100)
 	preset(&c.History, 8)
 	preset(&c.Hands, 32)
 	preset(&c.MaxEvent, 1<<20)
@@ -155,6 +160,7 @@ type Syncer struct {
 	log     *slog.Logger
 
 	roster  *roster
+	circle  *circle // or nil
 	memory  *memory
 	history chan struct{} // places for those who read history
 	hands   chan struct{} // places for those who decide
@@ -173,7 +179,7 @@ type tally struct{ events, taken, refused, bad atomic.Int64 }
 // New returns a syncer. Nothing happens before Run.
 func New(cfg Config, door Door, library Library, dialer Dialer, book Notebook, log *slog.Logger) *Syncer {
 	cfg.fill()
-	return &Syncer{
+	s := &Syncer{
 		cfg: cfg, door: door, library: library, dialer: dialer, book: book, log: log,
 		roster:  newRoster(cfg.Site, cfg.Plain, cfg.Relays),
 		memory:  newMemory(),
@@ -182,6 +188,33 @@ func New(cfg Config, door Door, library Library, dialer Dialer, book Notebook, l
 		hoard:   newHoard(maxHoard),
 		peers:   make(map[string]*peer),
 	}
+	if cfg.Plus != nil {
+		s.roster.plus = true
+		s.circle = newCircle(cfg.Site, cfg.Plain, s.roster.always, cfg.Outboxes)
+	}
+	return s
+}
+
+// An edition tells apart what a peer is asked for at two moments.
+type edition struct{ roster, circle uint64 }
+
+// wantOf returns what a peer may have that belongs here, and which edition of that it is.
+func (s *Syncer) wantOf(url string) (want, edition) {
+	w, version := s.roster.wantOf(url)
+	e := edition{roster: version}
+	if s.circle != nil {
+		e.circle = s.circle.add(url, &w)
+	}
+	return w, e
+}
+
+// editionOf is wantOf without the work.
+func (s *Syncer) editionOf(url string) edition {
+	e := edition{roster: s.roster.versionOf(url)}
+	if s.circle != nil {
+		e.circle = s.circle.versionOf(url)
+	}
+	return e
 }
 
 // batchDelay is how long new repositories and threads are gathered before they are asked for
@@ -229,6 +262,7 @@ func (s *Syncer) Run(ctx context.Context, tick <-chan time.Time) error {
 			}
 			continue
 		}
+		s.gather(ctx, now)
 		s.enlist(ctx)
 		s.mu.Lock()
 		for _, p := range s.peers {
@@ -269,12 +303,29 @@ func (s *Syncer) recall(ctx context.Context) error {
 	return nil
 }
 
+// gather takes in who takes part in what is served (G03-01).
+func (s *Syncer) gather(ctx context.Context, now time.Time) {
+	if s.circle == nil {
+		return
+	}
+	s.circle.follow(s.roster)
+	if err := s.circle.work(ctx, s.cfg.Plus, now); err != nil && ctx.Err() == nil {
+		s.log.Warn("cannot look for people", "err", err)
+	}
+	if s.circle.moved() {
+		s.roster.recount()
+	}
+}
+
 // enlist makes peers of whom the roster names, and lets go of the others. Whoever is busy is let go of
 // the next time.
 func (s *Syncer) enlist(ctx context.Context) {
 	named := s.roster.peers(s.cfg.MaxPeers)
 	if named == nil {
 		return
+	}
+	if s.circle != nil {
+		s.circle.choose(named)
 	}
 	s.mu.Lock()
 	var left []*peer
@@ -336,10 +387,19 @@ func (s *Syncer) Changed(id string) { s.roster.touch(id) }
 
 // Served says that an event has become visible. It never blocks.
 func (s *Syncer) Served(ev *nostr.Event) {
+	if s.circle != nil {
+		s.circle.served(ev)
+	}
 	if !isRoot(ev.Kind) {
 		return
 	}
 	keys := s.roster.keysOf(ev)
+	if s.circle != nil {
+		_, coords := grasp.Anchors(ev)
+		keys = append(keys, s.circle.relaysOf(coords)...)
+		slices.Sort(keys)
+		keys = slices.Compact(keys)
+	}
 	if len(keys) == 0 {
 		return
 	}

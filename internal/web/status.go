@@ -13,7 +13,8 @@ import (
 type Peer struct {
 	URL          string
 	Mood         string    // new, connected, waiting, dead or bad
-	Repositories int       // served here, whose announcement names it
+	Repositories int       // served here, whose announcement names it, or whose people write there
+	People       int       // who take part in these and write there (GRASP-03)
 	Since        time.Time // of the connection; zero if there is none
 	Compared     time.Time // when all that it has was last compared; zero: never
 	Seen         time.Time // when nothing that it had was missed yet; zero: never
@@ -44,6 +45,7 @@ func (w *Web) Status(rw http.ResponseWriter, r *http.Request) {
 		URL          string `json:"url"`
 		Mood         string `json:"mood"`
 		Repositories int    `json:"repositories"`
+		People       int    `json:"people,omitempty"`
 		Since        int64  `json:"connected_since,omitempty"`
 		Compared     int64  `json:"compared,omitempty"`
 		Seen         int64  `json:"in_step_until,omitempty"`
@@ -57,7 +59,7 @@ func (w *Web) Status(rw http.ResponseWriter, r *http.Request) {
 	}
 	rows := make([]row, len(list))
 	for i, p := range list {
-		rows[i] = row{p.URL, p.Mood, p.Repositories, at(p.Since), at(p.Compared), at(p.Seen), at(p.Next)}
+		rows[i] = row{p.URL, p.Mood, p.Repositories, p.People, at(p.Since), at(p.Compared), at(p.Seen), at(p.Next)}
 	}
 	b, err := json.MarshalIndent(struct {
 		Version string `json:"version"`
