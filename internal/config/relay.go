@@ -43,6 +43,9 @@ type RelayLimits struct {
 	AuthTime time.Duration // between AUTH and our clock
 	AuthKeys int           // of one connection
 
+	LightWork   time.Duration // processor time of one network
+	GreedyShare int           // of one core, in percent
+
 	QueryTime   time.Duration
 	QuerySlice  time.Duration
 	QueryWait   time.Duration
@@ -110,6 +113,10 @@ func relayLimits(l *RelayLimits) []Setting {
 		count(&l.AuthKeys, "limits.auth_keys", "16", 1, 1000,
 			"Keys that one WebSocket may authenticate."),
 
+		duration(&l.LightWork, "limits.light_work", "100ms", time.Millisecond, time.Hour,
+			"How much processor time the WebSockets of one network may have had lately, of which half is forgotten after 4 s, before it is greedy. While others are here, all greedy networks work one after another in one lane. Nobody is refused by this."),
+		count(&l.GreedyShare, "limits.greedy_share", "25", 1, 100,
+			"Percent of one core that all greedy networks have together while others are here. The more it is, the longer the others wait."),
 		duration(&l.QueryTime, "limits.query_time", "2s", 10*time.Millisecond, time.Hour,
 			"How long the answer to one REQ or COUNT may take in all, waiting for its turn not counted."),
 		duration(&l.QuerySlice, "limits.query_slice", "50ms", time.Millisecond, time.Minute,
@@ -117,7 +124,7 @@ func relayLimits(l *RelayLimits) []Setting {
 		duration(&l.QueryWait, "limits.query_wait", "10s", 100*time.Millisecond, time.Hour,
 			"How long a REQ or COUNT may wait for its turn before it is told to try later."),
 		count(&l.Queries, "limits.queries", "0", 0, 10000,
-			"Queries that run at once. 0 is one for each core, at least 2. Those that take long have a quarter of them, and one at least."),
+			"Queries that run at once. 0 is one for each core, at least 2. For those that take long there is a quarter more, and one at least."),
 		count(&l.Searches, "limits.searches", "0", 0, 10000,
 			"Searches (NIP-50) that run at once, beside the queries. 0 is one for each core, at least 2."),
 		count(&l.Verifiers, "limits.verifiers", "0", 0, 10000,

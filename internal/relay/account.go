@@ -48,9 +48,25 @@ type account struct {
 	events   tokens
 	requests tokens
 	bytes    tokens
-	forged   tokens  // wrong signatures
-	work     float64 // seconds that were spent on signatures and queries, fading
-	workAt   time.Time
+	forged   tokens // wrong signatures
+	work     fading // seconds of a processor that were spent for it
+	lane     fading // those in the lane
+}
+
+// A fading number is forgotten by and by, half of it in workHalf.
+type fading struct {
+	n  float64
+	at time.Time
+}
+
+func (f *fading) add(now time.Time, n float64) { f.n, f.at = f.left(now)+n, now }
+
+func (f *fading) left(now time.Time) float64 {
+	since := max(now.Sub(f.at), 0)
+	if f.n == 0 || since > 64*workHalf {
+		return 0
+	}
+	return f.n * math.Exp2(-float64(since)/float64(workHalf))
 }
 
 func newAccount(cfg *Config, prefix string) *account {
@@ -91,7 +107,7 @@ func (a *account) forge() (tooMany bool) {
 	if a.forged.owe(now, 1) == 0 {
 		return false
 	}
-	a.work, a.workAt = a.fade(now)+forgery.Seconds(), now
+	a.work.add(now, forgery.Seconds())
 	return true
 }
 
@@ -99,23 +115,34 @@ func (a *account) forge() (tooMany bool) {
 func (a *account) worked(d time.Duration) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	now := a.cfg.Now()
-	a.work, a.workAt = a.fade(now)+max(d, 0).Seconds(), now
+	a.work.add(a.cfg.Now(), max(d, 0).Seconds())
+}
+
+// stroll counts time spent in the lane, which orders those who are there.
+func (a *account) stroll(d time.Duration) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.lane.add(a.cfg.Now(), max(d, 0).Seconds())
+}
+
+// strolled returns the seconds that it was in the lane lately.
+func (a *account) strolled(now time.Time) float64 {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.lane.left(now)
+}
+
+// greedy reports whether more was spent for it lately than a visitor needs. Whom limits per network do
+// not apply to is never greedy.
+func (a *account) greedy() bool {
+	return a.prefix != "" && a.had(a.cfg.Now()) > a.cfg.LightWork.Seconds()
 }
 
 // had returns the seconds that were spent for it lately.
 func (a *account) had(now time.Time) float64 {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.fade(now)
-}
-
-func (a *account) fade(now time.Time) float64 {
-	since := max(now.Sub(a.workAt), 0)
-	if a.work == 0 || since > 64*workHalf {
-		return 0
-	}
-	return a.work * math.Exp2(-float64(since)/float64(workHalf))
+	return a.work.left(now)
 }
 
 // read counts n bytes and waits until they may be had: the sender is slowed down and loses nothing.

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/gitroost/gitroost/internal/fault"
+	"github.com/gitroost/gitroost/internal/pace"
 )
 
 // A question asks the store something. It may be asked twice, and begins anew then.
@@ -34,6 +35,9 @@ func (s *session) askSearch(left *time.Duration, q question) error {
 // takes longer than a moment while somebody waits who has had less gives its place away, and is asked
 // anew among the few that may take their time. What was spent on it is not held against it.
 func (s *session) askAmong(t *turns, left *time.Duration, q question) error {
+	if s.r.confined(s.acct) {
+		return s.askOnce(t, true, false, left, q)
+	}
 	all := *left
 	err := s.askOnce(t, false, true, left, q)
 	if errors.Is(err, errDemoted) {
@@ -56,26 +60,44 @@ func (s *session) askOnce(t *turns, slow, yields bool, left *time.Duration, q qu
 		}
 		return fault.E(fault.Busy, "relay: ask", "too many requests are being answered, try again")
 	}
-	defer turn.done()
-	ctx, cancel := context.WithTimeout(s.ctx, *left)
+	defer turn.release()
+	most := *left
+	if slow {
+		most *= slowness // rests and the turns of others are none of its doing
+	}
+	ctx, cancel := context.WithTimeout(s.ctx, most)
 	defer cancel()
+	ctx, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	p := &pacer{
+		r: s.r, acct: s.acct, ctx: ctx, watch: s.r.cfg.start(), left: *left, slow: slow,
+		expire: func() { end(context.DeadlineExceeded) },
+	}
 	if yields {
-		var demote context.CancelCauseFunc
-		ctx, demote = context.WithCancelCause(ctx)
-		defer demote(nil)
-		watch(ctx, s.r.cfg.QuerySlice, turn, demote)
+		p.demote = func() { end(errDemoted) }
+		watch(ctx, s.r.cfg.QuerySlice, turn, end)
 	}
 	start := s.r.cfg.Now()
-	err = q(ctx)
-	*left -= s.r.cfg.Now().Sub(start)
-	if context.Cause(ctx) == errDemoted {
-		return errDemoted
+	func() {
+		defer p.end()
+		err = q(pace.With(ctx, p.step))
+	}()
+	passed := s.r.cfg.Now().Sub(start)
+	if slow {
+		passed /= slowness
 	}
-	if err == nil {
+	*left = min(p.left, *left-passed)
+	switch cause := context.Cause(ctx); {
+	case cause == errDemoted, cause == context.DeadlineExceeded:
+		return cause
+	case err == nil:
 		err = ctx.Err()
 	}
 	return err
 }
+
+// slowness is how much longer an answer may take that is worked on in the lane.
+const slowness = 5
 
 // watch looks every now and then, until ctx ends, whether a question keeps others waiting.
 func watch(ctx context.Context, every time.Duration, w *turn, demote context.CancelCauseFunc) {

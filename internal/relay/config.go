@@ -111,11 +111,19 @@ type Config struct {
 	AuthTime time.Duration // by which an AUTH event may be older or newer than our clock; default 10 min
 	AuthKeys int           // keys that one connection may authenticate; default 16
 
+	// LightWork is how much processor time a Prefix may have had lately (half of it is forgotten after
+	// 4 s) before it is greedy: from then on, while others are here, all greedy ones work in one lane,
+	// which has GreedyShare percent of one core, 1 to 100. Defaults 100 ms and 25. Spent tells how much
+	// processor time the thread has had that calls it; nil: what passes by Now is taken for it.
+	LightWork   time.Duration
+	GreedyShare int
+	Spent       func() time.Duration
+
 	QueryTime   time.Duration // in which a REQ or COUNT must be answered; default 2 s
 	QuerySlice  time.Duration // after which a query makes room for others that wait and have had less; default 50 ms
 	QueryWait   time.Duration // for its turn; default 10 s
-	MaxQueries  int           // running at once; default Queries(). The Reader must answer so many, and two for NIP-77, beside all else
-	MaxSearches int           // those with a search, beside MaxQueries; default one per core, at least 2
+	MaxQueries  int           // running at once; default Queries(). The Reader must answer Places of so many, and of two for NIP-77, beside all else
+	MaxSearches int           // those with a search, beside MaxQueries; default one per core, at least 2. Places as above
 	Verifiers   int           // signatures verified at once; default one per core
 	ReceiveTime time.Duration // in which the Desk must answer; default 60 s
 
@@ -201,6 +209,9 @@ func (c Config) withDefaults() Config {
 	positive(&c.NegIdle, time.Minute)
 	positive(&c.BadSignatures, 10)
 	positive(&c.QueryTime, 2*time.Second)
+	positive(&c.LightWork, 100*time.Millisecond)
+	positive(&c.GreedyShare, 25)
+	c.GreedyShare = min(c.GreedyShare, 100)
 	positive(&c.MaxQueries, Queries())
 	positive(&c.MaxSearches, max(2, runtime.GOMAXPROCS(0)))
 	positive(&c.Verifiers, runtime.GOMAXPROCS(0))

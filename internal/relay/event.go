@@ -15,8 +15,9 @@ import (
 )
 
 const (
-	kindState = 30618
-	kindAuth  = 22242
+	kindAnnouncement = 30617
+	kindState        = 30618
+	kindAuth         = 22242
 
 	suspect = 3 // wrong signatures on a connection are held against its network from this one on
 )
@@ -114,12 +115,12 @@ func (s *session) authentic(ev *nostr.Event) error {
 		return denial("rate-limited: more than " + strconv.Itoa(s.r.cfg.PrefixEventsPerMinute) + " events per minute from your network")
 	}
 	// The event outlives its connection, so this does not end with it.
-	turn, err := s.r.verify.takeBriefly(s.r.work, s.acct)
+	done, err := s.r.take(s.r.work, s.acct)
 	if err != nil {
 		return fault.E(fault.Closing, "relay: verify", "shutting down")
 	}
 	err = checkSig(ev, hash)
-	turn.done()
+	done()
 	if err != nil {
 		if s.bad++; s.bad >= suspect && s.acct.forge() {
 			s.r.hits.add(hitPrefixBadSignatures)
@@ -138,6 +139,13 @@ func (s *session) handIn(ev *nostr.Event) (v grasp.Verdict, err error) {
 			err = fault.Errorf(fault.Internal, "relay: receive", "panic: %v", p)
 		}
 	}()
+	if ev.Kind == kindAnnouncement && s.prefix != "" && s.r.lane.others() {
+		// New repositories cost as much as a dozen remarks, and whoever has a thousand networks has as
+		// many that are modest.
+		if s.r.lane.pay(s.r.work, s.acct, announceWork) != nil {
+			return 0, fault.E(fault.Closing, "relay: receive", "shutting down")
+		}
+	}
 	ctx, cancel := context.WithTimeout(s.r.work, s.r.cfg.ReceiveTime)
 	defer cancel()
 	v, err = s.r.desk.Receive(ctx, ev, Encode(ev), s.prefix)

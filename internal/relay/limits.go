@@ -28,6 +28,7 @@ const (
 	hitPrefixBytes
 	hitBadSignatures
 	hitPrefixBadSignatures
+	hitLightWork
 	hitQuerySlice
 	hitQueryTime
 	hitQueryWait
@@ -56,7 +57,7 @@ var limitNames = [limits]string{
 	hitFilterBytes: "filter_memory", hitAllFilters: "filter_memory_total",
 	hitEvents: "events_per_minute", hitPrefixEvents: "address_events_per_minute",
 	hitRequests: "requests_per_second", hitPrefixRequests: "address_requests_per_second", hitPrefixBytes: "address_bytes_per_second",
-	hitBadSignatures: "bad_signatures", hitPrefixBadSignatures: "address_bad_signatures", hitQuerySlice: "query_slice",
+	hitBadSignatures: "bad_signatures", hitPrefixBadSignatures: "address_bad_signatures", hitLightWork: "light_work", hitQuerySlice: "query_slice",
 	hitQueryTime: "query_time", hitQueryWait: "query_wait", hitReceiveTime: "receive_time",
 	hitControls: "control_frames", hitAuthTime: "auth_time", hitAuthKeys: "auth_keys",
 	hitNegSessions: "neg_sessions", hitAllNegSessions: "neg_sessions_total", hitNegRecords: "neg_records",

@@ -172,7 +172,11 @@ func (s *session) onNeg(m message) {
 // answerNeg answers one message. It returns "" or why the reconciliation must end.
 func (s *session) answerNeg(rec *reconciliation, msg []byte) string {
 	rec.timer.Stop()
-	answer, err := rec.set.Answer(msg, s.r.cfg.NegFrame)
+	var answer []byte
+	var err error
+	if s.toil(func() { answer, err = rec.set.Answer(msg, s.r.cfg.NegFrame) }) != nil {
+		return "closed: the connection has ended"
+	}
 	if err != nil {
 		text, _ := fault.Message(err)
 		return "invalid: " + text
@@ -237,7 +241,7 @@ func (s *session) openNeg(id string, fs []nostr.Filter) (*reconciliation, string
 	}
 	if f := &fs[0]; !never(f) && !f.LimitZero {
 		left := cfg.NegTime
-		err := s.askOnce(house.loads, false, false, &left, func(ctx context.Context) error { return house.keys.Keys(ctx, fs, each) })
+		err := s.askOnce(house.loads, s.r.confined(s.acct), false, &left, func(ctx context.Context) error { return house.keys.Keys(ctx, fs, each) })
 		switch {
 		case errors.Is(err, context.DeadlineExceeded):
 			s.r.hits.add(hitNegTime)
@@ -251,6 +255,8 @@ func (s *session) openNeg(id string, fs []nostr.Filter) (*reconciliation, string
 	}
 	house.giveBack(s.prefix, negCount{records: rec.held - len(items)})
 	rec.held = len(items)
-	rec.set = negentropy.NewSet(items)
+	if err := s.toil(func() { rec.set = negentropy.NewSet(items) }); err != nil {
+		return nil, "closed: the connection has ended"
+	}
 	return rec, ""
 }

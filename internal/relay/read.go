@@ -109,13 +109,19 @@ func (s *session) readOne(body io.Reader, chunk []byte, progress func()) (in inc
 		}
 	}()
 	var b strings.Builder
-	thrown := 0
+	thrown, unpaid := 0, -smallMessage
 	for {
 		n, err := body.Read(chunk)
 		if n > 0 {
 			progress()
 		}
 		in.read += n
+		if unpaid += n; unpaid >= laneBytes {
+			if err := s.payBytes(unpaid); err != nil {
+				return in, err
+			}
+			unpaid = 0
+		}
 		switch {
 		case in.tooLarge || in.busy:
 			thrown += n
@@ -155,6 +161,16 @@ func (s *session) readOne(body io.Reader, chunk []byte, progress func()) (in inc
 		in.upload = used
 	}
 	return in, nil
+}
+
+// payBytes counts n bytes of a large message. Who is in the lane reads the next when there is a place.
+func (s *session) payBytes(n int) error {
+	cost := time.Duration(n) * largeWork
+	s.acct.worked(cost)
+	if !s.r.confined(s.acct) {
+		return nil
+	}
+	return s.r.lane.pay(s.ctx, s.acct, cost)
 }
 
 // reserve waits for n bytes of memory and returns n, or 0 if there was none in time.

@@ -68,6 +68,7 @@ type Relay struct {
 	verify   *turns
 	queries  *turns
 	searches *turns // of the queries that search, so that others need not wait for them
+	lane     *lane
 	uploads  *semaphore.Weighted
 	queued   pool
 
@@ -105,6 +106,7 @@ func New(cfg Config, desk Desk, reader Reader, log *slog.Logger) *Relay {
 	r.verify = newTurns(cfg.Verifiers, cfg.Now)
 	r.queries = newTurns(cfg.MaxQueries, cfg.Now)
 	r.searches = newTurns(cfg.MaxSearches, cfg.Now)
+	r.lane = newLane(cfg.GreedyShare, cfg.Now)
 	r.recs = newReconciliations(cfg, reader, newTurns(negLoads, cfg.Now))
 	r.accounts = accounts{cfg: &r.cfg, by: make(map[string]*account)}
 	r.SetInfo(cfg.Info)
@@ -199,6 +201,7 @@ func (r *Relay) admit(prefix string) (acct *account, status int, why string) {
 		r.hits.add(hitPrefixConnects)
 		why = "too many new connections from your network, try again in a minute"
 	default:
+		acct.worked(connectWork)
 		r.taken++
 		r.wg.Add(1)
 		r.n.connections.Add(1)

@@ -228,14 +228,22 @@ func (s *session) handle(in incoming) {
 }
 
 // parse reads a message. A large one waits for its turn first, for it takes as long as many
-// signatures. ok is false if the connection has ended.
+// signatures; so does every one of who is in the lane. ok is false if the connection has ended.
 func (s *session) parse(text string) (m message, ok bool) {
-	if len(text) > longMessage {
+	s.greet(len(text))
+	switch {
+	case s.r.confined(s.acct):
+		turn, err := s.r.lane.enter(s.ctx, s.acct)
+		if err != nil {
+			return m, false
+		}
+		defer s.r.lane.leave(turn)
+	case len(text) > longMessage:
 		turn, err := s.r.verify.take(s.ctx, s.acct, false)
 		if err != nil {
 			return m, false
 		}
-		defer turn.done()
+		defer turn.release()
 	}
 	return parseMessage(text, s.r.bounds), true
 }

@@ -375,6 +375,7 @@ func (s *session) loadOne(sub *subscription, f nostr.Filter, seen map[key]struct
 		if err != nil {
 			return err
 		}
+		s.acct.worked(time.Duration(len(page))*tellWork + time.Duration(size)*byteWork)
 		s.r.queued.add(s.acct, size)
 		for _, a := range page {
 			s.r.queued.add(s.acct, -len(a.raw))

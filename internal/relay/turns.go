@@ -10,7 +10,7 @@ import (
 // turns decides who works next where only so many can work at a time: of the accounts that wait, the
 // one that has had the least lately, however many connections of each wait. So nobody can fill the
 // line before somebody else (hardening §10). What is known to take long stands in a line of its own,
-// which has a quarter of the places, no more and no less.
+// which has places of its own, a quarter as many.
 //
 // Of what lasts nobody has more than half of the places, so that whoever comes next need not wait for all
 // of them. What is brief, a signature, takes any place that is free: the next comes soon.
@@ -19,9 +19,10 @@ import (
 // ever compared, never held against a fixed bound.
 type turns struct {
 	most int // places
-	slow int // of which the slow line may have so many
+	slow int // of the slow line, beside those
 	each int // and one account, of what lasts
 	now  func() time.Time
+	had  func(a *account, now time.Time) float64 // by which the least is found
 
 	// mu guards the rest.
 	mu       sync.Mutex
@@ -53,15 +54,21 @@ type turn struct {
 	place *list.Element // in the queue, while it waits
 }
 
+// Places returns how many work at a time where Config says so many: a quarter more, and one at least,
+// may take their time.
+func Places(n int) int { return n + slowPlaces(n) }
+
+func slowPlaces(n int) int { return max(1, n/4) }
+
 func newTurns(most int, now func() time.Time) *turns {
-	t := &turns{most: most, slow: max(1, most/4), each: max(1, (most+1)/2), now: now, by: make(map[*account]int)}
+	t := &turns{most: most, slow: slowPlaces(most), each: max(1, (most+1)/2), now: now, had: (*account).had, by: make(map[*account]int)}
 	for i := range t.lines {
 		t.lines[i].of = make(map[*account]*list.Element)
 	}
 	return t
 }
 
-// take waits for a's turn. It must be given back by done. The error is ctx's.
+// take waits for a's turn. It must be given back by release. The error is ctx's.
 func (t *turns) take(ctx context.Context, a *account, slow bool) (*turn, error) {
 	return t.wait(ctx, &turn{t: t, a: a, slow: slow, ready: make(chan struct{})})
 }
@@ -97,9 +104,8 @@ func (t *turns) wait(ctx context.Context, w *turn) (*turn, error) {
 	return nil, ctx.Err()
 }
 
-// done gives the place back. What the turn took is held against the account.
-func (w *turn) done() {
-	w.a.worked(w.t.now().Sub(w.start))
+// release gives the place back. What was done meanwhile is counted by who did it.
+func (w *turn) release() {
 	w.t.mu.Lock()
 	defer w.t.mu.Unlock()
 	w.t.giveBack(w)
@@ -116,11 +122,11 @@ func (t *turns) contended() bool {
 // this turn's account, what it has of this turn included.
 func (w *turn) overdue() bool {
 	now := w.t.now()
-	had := w.a.had(now) + now.Sub(w.start).Seconds()
+	had := w.t.had(w.a, now) + now.Sub(w.start).Seconds()
 	w.t.mu.Lock()
 	defer w.t.mu.Unlock()
 	for e := w.t.lines[0].order.Front(); e != nil; e = e.Next() {
-		if a := e.Value.(*queueOf).a; a != w.a && 2*a.had(now) < had {
+		if a := e.Value.(*queueOf).a; a != w.a && 2*w.t.had(a, now) < had {
 			return true
 		}
 	}
@@ -136,9 +142,10 @@ func (w *turn) line() int {
 
 // giveBack frees a place. Call it with mu held, as what follows.
 func (t *turns) giveBack(w *turn) {
-	t.busy--
 	if w.slow {
 		t.busySlow--
+	} else {
+		t.busy--
 	}
 	if !w.brief {
 		if t.by[w.a]--; t.by[w.a] == 0 {
@@ -150,26 +157,22 @@ func (t *turns) giveBack(w *turn) {
 
 func (t *turns) grant() {
 	now := t.now()
-	for t.busy < t.most {
-		var w *turn
-		if t.busySlow < t.slow {
-			w = t.next(&t.lines[1], now)
+	for _, line := range []struct {
+		line       *line
+		busy, most *int
+	}{{&t.lines[1], &t.busySlow, &t.slow}, {&t.lines[0], &t.busy, &t.most}} {
+		for *line.busy < *line.most {
+			w := t.next(line.line, now)
+			if w == nil {
+				break
+			}
+			*line.busy++
+			if !w.brief {
+				t.by[w.a]++
+			}
+			w.start = now
+			close(w.ready)
 		}
-		if w == nil {
-			w = t.next(&t.lines[0], now)
-		}
-		if w == nil {
-			return
-		}
-		t.busy++
-		if !w.brief {
-			t.by[w.a]++
-		}
-		if w.slow {
-			t.busySlow++
-		}
-		w.start = now
-		close(w.ready)
 	}
 }
 
@@ -184,7 +187,7 @@ func (t *turns) next(l *line, now time.Time) *turn {
 		if t.by[a] >= t.each && !q.waiters.Front().Value.(*turn).brief {
 			continue
 		}
-		if had := a.had(now); best == nil || had < least {
+		if had := t.had(a, now); best == nil || had < least {
 			best, least = e, had
 		}
 	}

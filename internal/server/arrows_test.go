@@ -15,7 +15,7 @@ const module = "github.com/gitroost/gitroost/"
 // floors gives every room its storey. A room imports only rooms of lower storeys.
 var floors = map[string]int{
 	"grasp": 1, "internal/lock": 1, "internal/run": 1, "internal/bip340": 1,
-	"internal/durable": 1, "internal/metrics": 1, "migrations": 1,
+	"internal/durable": 1, "internal/pace": 1, "internal/metrics": 1, "migrations": 1,
 	"internal/fault":   2, // it knows grasp's refusals
 	"internal/gitwire": 3, "internal/negentropy": 3, "internal/answers": 3, "internal/search": 3, "internal/render": 3, "internal/jobs": 3, "internal/export": 3, "internal/hooks": 3,
 	"internal/joblog": 3, "internal/nip98": 3, "internal/dial": 3,

@@ -67,6 +67,7 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			}
 			return
 		}
+		defer f.relay.Beside()() // whoever has had much makes room for clones and pushes
 		f.git.ServeHTTP(w, r)
 		return
 	}

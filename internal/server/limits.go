@@ -23,7 +23,8 @@ const pageCache = 16 << 10
 // to the desk, the pages and the health check: two are for NIP-77, some for searches.
 func readers(cfg config.Config) int {
 	cores := runtime.GOMAXPROCS(0)
-	return cmp.Or(cfg.Limits.Queries, relay.Queries()) + cmp.Or(cfg.Limits.Searches, max(2, cores)) + 2 + max(4, cores)
+	queries, searches := cmp.Or(cfg.Limits.Queries, relay.Queries()), cmp.Or(cfg.Limits.Searches, max(2, cores))
+	return relay.Places(queries) + relay.Places(searches) + relay.Places(2) + max(4, cores)
 }
 
 // withLimits puts the operator's limits into what the relay is told.
@@ -50,6 +51,7 @@ func withLimits(cfg config.Config, c relay.Config) relay.Config {
 
 	c.BadSignatures, c.PrefixBadSignatures = l.BadSignatures, l.AddressBadSignatures
 	c.AuthTime, c.AuthKeys = l.AuthTime, l.AuthKeys
+	c.LightWork, c.GreedyShare = l.LightWork, l.GreedyShare
 	c.QueryTime, c.QuerySlice, c.QueryWait = l.QueryTime, l.QuerySlice, l.QueryWait
 	c.MaxQueries, c.MaxSearches, c.Verifiers, c.ReceiveTime = l.Queries, l.Searches, l.Verifiers, l.ReceiveTime
 

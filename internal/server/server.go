@@ -193,6 +193,7 @@ func (s *Server) build() error {
 	addresses := prefixer{trusted: cfg.TrustedProxies}
 	s.relay = relay.New(withLimits(cfg, relay.Config{
 		Now:        s.now,
+		Spent:      spent,
 		PublicURLs: relayURLs(s.public, cfg.Authorities(bound)),
 		Prefix:     addresses.prefix,
 		Address: func(r *http.Request) string {

@@ -3,6 +3,8 @@ package store
 import (
 	"context"
 	"slices"
+
+	"github.com/gitroost/gitroost/internal/pace"
 )
 
 // A dimension is a way to scan for a query: by tag, by author, by kind, or through everything.
@@ -137,6 +139,7 @@ func (r *reader) guess(ctx context.Context, q *query, d dimension, upTo int) (gu
 	stride := max(1, len(d.args)/guessRanges)
 	looked := 0
 	for i := 0; i < len(d.args); i += stride {
+		pace.Step(ctx)
 		var n int
 		var span float64
 		args := append([]any{q.until, zero32[:], q.since, upTo}, d.args[i]...)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/gitroost/gitroost/grasp"
 	"github.com/gitroost/gitroost/internal/fault"
+	"github.com/gitroost/gitroost/internal/pace"
 	"github.com/gitroost/gitroost/internal/search"
 )
 
@@ -446,6 +447,7 @@ func (r *reader) byIDs(ctx context.Context, q *query) ([]candidate, error) {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
+		pace.Step(ctx)
 		c := candidate{id: id}
 		ok, err := r.row(sqlByID, []any{id[:], q.until, q.since}, &c.at, &c.seq, &c.kind, &c.expires)
 		if err != nil {

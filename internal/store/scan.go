@@ -5,6 +5,8 @@ import (
 	"math"
 
 	"github.com/nbd-wtf/go-nostr"
+
+	"github.com/gitroost/gitroost/internal/pace"
 )
 
 const (
@@ -198,7 +200,8 @@ type iterator struct {
 
 func (it *iterator) next(ctx context.Context) (candidate, bool, error) {
 	for {
-		if it.seen++; it.seen%64 == 0 {
+		if it.seen++; it.seen%16 == 0 {
+			pace.Step(ctx)
 			if err := ctx.Err(); err != nil {
 				return candidate{}, false, err
 			}

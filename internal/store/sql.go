@@ -10,6 +10,7 @@ import (
 	sqlite3 "modernc.org/sqlite/lib"
 
 	"github.com/gitroost/gitroost/internal/fault"
+	"github.com/gitroost/gitroost/internal/pace"
 )
 
 // A prepared is a connection that prepares every statement once. The texts of statements are
@@ -60,6 +61,9 @@ func (p *prepared) insert(ctx context.Context, text string, args ...any) (seq in
 	return res.LastInsertId()
 }
 
+// stepRows is after how many rows a statement lets others go first (package pace).
+const stepRows = 64
+
 // rows calls each with every row. Only the step to the first row can be interrupted by the end of
 // ctx: statements that may have to pass over many rows later on must be bounded by a LIMIT.
 func (p *prepared) rows(ctx context.Context, text string, args []any, each func(scanner) error) error {
@@ -72,11 +76,15 @@ func (p *prepared) rows(ctx context.Context, text string, args []any, each func(
 		return err
 	}
 	defer rows.Close()
-	for rows.Next() {
+	for n := 1; rows.Next(); n++ {
 		if err := each(rows); err != nil {
 			return err
 		}
+		if n%stepRows == 0 {
+			pace.Step(ctx)
+		}
 	}
+	pace.Step(ctx)
 	return rows.Err()
 }
 
