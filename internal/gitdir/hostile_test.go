@@ -121,7 +121,7 @@ func TestDeltaBomb(t *testing.T) {
 	began := time.Now()
 	err := h.push(demo, bytes.NewReader(pack), create(mainRef, grasp.OID(id)))
 	refused(t, err, fault.TooLarge, "larger than")
-	if took := time.Since(began); took > 10*time.Second {
+	if took := time.Since(began); took > time.Minute {
 		t.Errorf("it took %v", took)
 	}
 	h.sound(demo)

@@ -23,7 +23,7 @@ func TestOrphanMakesItsFolderAnew(t *testing.T) {
 	defer q.Discard()
 	left := filepath.Join(root, "incoming", "push-01234567-89abcdef")
 	must(t, os.MkdirAll(filepath.Join(left, "pack"), 0o755))
-	deadline := time.After(20 * time.Second)
+	deadline := time.After(2 * time.Minute)
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for {

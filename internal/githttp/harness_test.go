@@ -133,7 +133,10 @@ func (l *lockedBuffer) String() string {
 
 func open(t *testing.T, cfg githttp.Config, desk githttp.Desk, git githttp.Git) *house {
 	t.Helper()
-	cfg.Version, cfg.Now = "1.0", time.Now
+	cfg.Version = "1.0"
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
 	if cfg.NewPushID == nil {
 		cfg.NewPushID = func() string { return "7f3a" }
 	}
@@ -337,7 +340,7 @@ func (b *bare) UploadPack(ctx context.Context, _ grasp.Addr, version int, _ bool
 	cmd = exec.CommandContext(ctx, cmd.Path, cmd.Args[1:]...)
 	cmd.Env = append(gitEnv("/nonexistent"), fmt.Sprintf("GIT_PROTOCOL=version=%d", version))
 	cmd.Stdin, cmd.Stdout = request, w
-	cmd.WaitDelay = time.Second
+	cmd.WaitDelay = 2 * time.Minute
 	return cmd.Run()
 }
 

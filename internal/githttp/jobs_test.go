@@ -123,7 +123,10 @@ func TestFollowNothing(t *testing.T) {
 }
 
 // A clock that is put forward by hand.
-type handClock struct{ timers chan handTimer }
+type handClock struct {
+	now    time.Time
+	timers chan handTimer
+}
 
 type handTimer struct {
 	after time.Duration
@@ -131,15 +134,15 @@ type handTimer struct {
 }
 
 func (c handClock) at(t time.Time) (<-chan time.Time, func()) {
-	timer := handTimer{time.Until(t).Round(time.Second), make(chan time.Time, 1)}
+	timer := handTimer{t.Sub(c.now), make(chan time.Time, 1)}
 	c.timers <- timer
 	return timer.c, func() {}
 }
 
 // A quiet job costs an empty packet every five seconds, and ten minutes at most.
 func TestFollowQuietly(t *testing.T) {
-	s, clock := newScript(io.EOF), handClock{make(chan handTimer, 10)}
-	h := open(t, githttp.Config{Follow: s.follow, At: clock.at}, admit(&fakePush{}), &fakeGit{})
+	s, clock := newScript(io.EOF), handClock{time.Now(), make(chan handTimer, 10)}
+	h := open(t, githttp.Config{Follow: s.follow, At: clock.at, Now: func() time.Time { return clock.now }}, admit(&fakePush{}), &fakeGit{})
 	in, _ := h.begun(followBody("follow"))
 	h.expect(in, pkts("\x02push 7f3a\n")+okReport)
 	over := <-clock.timers

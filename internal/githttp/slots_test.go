@@ -92,7 +92,7 @@ func TestSlotsHaveShares(t *testing.T) {
 			}
 			select {
 			case <-s.ask(t, "other", "other"):
-			case <-time.After(10 * time.Second):
+			case <-time.After(2 * time.Minute):
 				t.Error("somebody else waits behind them")
 			}
 		})

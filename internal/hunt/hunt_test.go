@@ -530,7 +530,7 @@ func TestBusy(t *testing.T) {
 // until waits for what a goroutine will do soon.
 func until(t *testing.T, ok func() bool) {
 	t.Helper()
-	over := time.After(15 * time.Second)
+	over := time.After(2 * time.Minute)
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for !ok() {

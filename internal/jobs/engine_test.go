@@ -159,7 +159,7 @@ func (h *hall) add(repo grasp.Addr, name string, more ...func(*jobs.Job)) jobs.I
 }
 
 // patience is how long a test waits for what has to happen; nothing waits for it to pass.
-const patience = 20 * time.Second
+const patience = 2 * time.Minute
 
 func await[T any](t *testing.T, what string, c <-chan T) (v T) {
 	t.Helper()

@@ -22,7 +22,7 @@ import (
 )
 
 // patience is how long a test waits for a signal that must come.
-const patience = 20 * time.Second
+const patience = 2 * time.Minute
 
 // A memory is a desk and a reader: what is received is served, in order.
 type memory struct {

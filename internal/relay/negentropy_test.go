@@ -339,7 +339,7 @@ func TestNegentropyBounds(t *testing.T) {
 
 // A reconciliation of which nothing is heard ends and is told so; the connection stays.
 func TestNegentropyIdle(t *testing.T) {
-	h := open(t, func(cfg *relay.Config) { cfg.NegIdle = 20 * time.Millisecond })
+	h := open(t, func(cfg *relay.Config) { cfg.NegIdle = 500 * time.Millisecond })
 	h.fill(5, 1000)
 	c := h.dial()
 	c.raw(`["NEG-OPEN","s",{},"61"]`)

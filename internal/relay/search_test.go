@@ -333,7 +333,7 @@ func TestDispatcherAgreesWithSearches(t *testing.T) {
 
 // Whoever leaves is not searched for any longer.
 func TestSearchOfNobody(t *testing.T) {
-	h := openLibrary(t, func(c *relay.Config) { c.QueryTime = time.Minute })
+	h := openLibrary(t, func(c *relay.Config) { c.QueryTime = 10 * patience })
 	begun, ended := make(chan struct{}), make(chan struct{})
 	h.whenAsked(func(ctx context.Context, _ nostr.Filter) {
 		close(begun)

@@ -347,13 +347,13 @@ func TestLiveWhileLoading_N005(t *testing.T) {
 }
 
 func TestQueryFailures(t *testing.T) {
-	h := open(t, func(c *relay.Config) { c.QueryTime = 50 * time.Millisecond })
+	h := open(t, func(c *relay.Config) { c.QueryTime = 500 * time.Millisecond })
 	c := h.dial()
 	h.whenAsked(func(ctx context.Context, _ nostr.Filter) { <-ctx.Done() })
 	c.raw(`["REQ","s",{}]`)
-	c.wantClosed("s", "error: the answer takes longer than 50ms")
+	c.wantClosed("s", "error: the answer takes longer than 500ms")
 	c.raw(`["COUNT","s",{}]`)
-	c.wantClosed("s", "error: the answer takes longer than 50ms")
+	c.wantClosed("s", "error: the answer takes longer than 500ms")
 	h.whenAsked(nil)
 	c.quiet()
 
