@@ -223,7 +223,7 @@ func (p *person) state(ts *testscript.TestScript, s *story, id string, refs []st
 
 // relay opens a connection to the house.
 func relay(ts *testscript.TestScript) (*client.Relay, context.Context, func()) {
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	server, err := client.ParseServer(ts.Getenv("SERVER"))
 	ts.Check(err)
 	r, err := client.Dial(ctx, server.Relay())

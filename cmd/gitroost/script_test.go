@@ -5,11 +5,15 @@ import (
 	"bytes"
 	"flag"
 	"io"
+	"math/rand/v2"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -109,6 +113,36 @@ func (s *story) house(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
+// ports are those that were given to houses: whoever is down for a moment finds its own free again.
+var ports struct {
+	sync.Mutex
+	given map[int]bool
+}
+
+// ownAddr returns an address that nobody listens on, below the ports that the system gives to connections and
+// those of other tests.
+func ownAddr(ts *testscript.TestScript) string {
+	ports.Lock()
+	defer ports.Unlock()
+	if ports.given == nil {
+		ports.given = map[int]bool{}
+	}
+	for range 2000 {
+		port := 7000 + rand.IntN(3000)
+		if ports.given[port] {
+			continue
+		}
+		addr := "127.0.0.1:" + strconv.Itoa(port)
+		if l, err := net.Listen("tcp", addr); err == nil {
+			l.Close()
+			ports.given[port] = true
+			return addr
+		}
+	}
+	ts.Fatalf("house: no free port")
+	return ""
+}
+
 var served = regexp.MustCompile(`http://127\.0\.0\.1:\d+`)
 
 func (s *story) start(ts *testscript.TestScript, flags []string) {
@@ -117,7 +151,7 @@ func (s *story) start(ts *testscript.TestScript, flags []string) {
 	}
 	listen := s.listen
 	if listen == "" {
-		listen = "127.0.0.1:0"
+		listen = ownAddr(ts)
 	}
 	path := ""
 	for _, dir := range filepath.SplitList(ts.Getenv("PATH")) {

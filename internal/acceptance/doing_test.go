@@ -22,10 +22,8 @@ import (
 func TestOnePushPublishes(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	hook, told := filepath.Join(dir, "post-receive"), filepath.Join(dir, "told")
-	if err := os.WriteFile(hook, []byte("#!/bin/sh\nread old new ref\necho \"$(basename $1) $ref $new\" >>"+told+"\n"), 0o755); err != nil {
-		t.Fatal(err)
-	}
+	told := filepath.Join(dir, "told")
+	hook := program(t, "post-receive", "read old new ref\necho \"$(basename $1) $ref $new\" >>"+told)
 	www := filepath.Join(dir, "www")
 	h := housetest.Start(t, housetest.WithJobs(fmt.Sprintf(`
 jobs_engine: {per_repo: 4, per_owner: 4}

@@ -16,7 +16,7 @@ func TestLimitMetrics(t *testing.T) {
 	var cfg config.Config
 	h := housetest.Start(t, func(c *config.Config) {
 		c.Admin.Listen = "127.0.0.1:0"
-		c.Limits.Subscriptions, c.Limits.QueryTime, c.Limits.WaitingPerKey = 3, 1500*time.Millisecond, 2
+		c.Limits.Subscriptions, c.Limits.QueryTime, c.Limits.WaitingPerKey = 3, 61_500*time.Millisecond, 2
 		c.Limits.Queries = 0
 		cfg = *c
 	})

@@ -37,6 +37,24 @@ func newWorld(t testing.TB, change ...func(*program.Config)) (*worktest.World, *
 	return w, p
 }
 
+// within makes a folder in parent that anybody may go through. What is left in parent itself may be somebody
+// else's.
+func within(t *testing.T, parent string) string {
+	t.Helper()
+	if _, err := os.Stat(parent); err != nil {
+		parent = os.TempDir()
+	}
+	dir, err := os.MkdirTemp(parent, "gitroost-test-")
+	if err == nil {
+		err = os.Chmod(dir, 0o711)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
+}
+
 func sh(script string) []string { return []string{"/bin/sh", "-c", script} }
 
 // sandboxes are the runners that this machine has.
@@ -273,7 +291,8 @@ cat hello.txt
 
 // S0-30: run_as is who it runs as, and nothing gives it more.
 func TestExecRunAs(t *testing.T) {
-	w, p := newWorld(t)
+	spare := within(t, "/var/tmp")
+	w, p := newWorld(t, func(c *program.Config) { c.Spare = spare })
 	if os.Getuid() != 0 {
 		if res, _ := w.Run("exec", &work.Exec{Run: sh("true"), RunAs: "root"}); res.State != jobs.StartupFailure {
 			t.Errorf("%+v", res)
@@ -292,7 +311,7 @@ func TestExecRunAs(t *testing.T) {
 			t.Errorf("%s: %+v\n%s", box, res, log)
 		}
 	}
-	if left, _ := filepath.Glob("/var/tmp/gitroost-job-*"); len(left) > 0 {
+	if left, _ := filepath.Glob(spare + "/*"); len(left) > 0 {
 		t.Errorf("left: %v", left)
 	}
 	if res, _ := w.Run("exec", &work.Exec{Run: sh("true"), RunAs: "no-such-user"}); res.State != jobs.StartupFailure || !strings.Contains(res.Reason, "no-such-user") {
@@ -335,7 +354,7 @@ func TestExecReap(t *testing.T) {
 		if err := (program.Exec{Programs: p}).Reap(t.Context(), j); err != nil {
 			t.Fatal(err)
 		}
-		if left := alive(t, mark); len(left) > 0 {
+		if left := left(t, mark); len(left) > 0 {
 			t.Errorf("%v are left", left)
 		}
 		if err := (program.Exec{Programs: p}).Reap(t.Context(), j); err != nil {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/gitroost/gitroost/internal/jobs"
 	"github.com/gitroost/gitroost/internal/work"
+	"github.com/gitroost/gitroost/internal/work/program"
 )
 
 // A host is an sshd on this machine that takes one key.
@@ -88,7 +89,7 @@ func startSSHD(t *testing.T) host {
 		if !ok {
 			t.Skip("sshd does not start here")
 		}
-	case <-time.After(20 * time.Second):
+	case <-time.After(2 * time.Minute):
 		t.Skip("sshd does not start here")
 	}
 	f := strings.Fields(hostPub)
@@ -102,11 +103,12 @@ func TestSSH(t *testing.T) {
 	if err != nil {
 		t.Skip(err)
 	}
-	w, _ := newWorld(t)
+	private := within(t, "/dev/shm")
+	w, _ := newWorld(t, func(c *program.Config) { c.Private = private })
 	w.Secrets["deploy"], w.Secrets["other"] = h.key, h.other
 	spec := func() *work.SSH {
 		return &work.SSH{Host: "127.0.0.1", Port: h.port, User: me.Username, Run: []string{"printf", "%s|", "a b", "$HOME", "it's", ";id"}, Key: work.SecretRef{Secret: "deploy"},
-			KnownHosts: h.known, ConnectTimeout: work.Duration(10 * time.Second)}
+			KnownHosts: h.known, ConnectTimeout: work.Duration(2 * time.Minute)}
 	}
 	res, log := w.Run("ssh", spec())
 	if res.State != jobs.OK || log.Of("stdout") != "a b|$HOME|it's|;id|" {
@@ -156,7 +158,7 @@ func TestSSH(t *testing.T) {
 	if res, _ := w.Run("ssh", spec(), func(j *jobs.Job) { j.Class = jobs.Trusted }); res.State != jobs.StartupFailure || !res.Final {
 		t.Errorf("somebody who is not the operator: %+v", res)
 	}
-	if left, _ := filepath.Glob("/dev/shm/gitroost-job-*"); len(left) > 0 {
+	if left, _ := filepath.Glob(private + "/*"); len(left) > 0 {
 		t.Errorf("keys are left: %v", left)
 	}
 }

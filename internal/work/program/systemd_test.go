@@ -324,7 +324,7 @@ func TestSystemd(t *testing.T) {
 		{"ignoring TERM", "trap '' TERM; while :; do sleep 0.01; done", work.Limits{Time: work.Duration(time.Second)}, "", jobs.TimedOut, "too long"},
 		{"the manager's clock", "exit 1", work.Limits{}, "timeout", jobs.TimedOut, "too long"},
 		{"for want of resources", "exit 1", work.Limits{}, "resources", jobs.StartupFailure, "resources"},
-		{"disk", "while :; do head -c 1000000 /dev/zero >f$$; head -c 1000000 /dev/zero >>g; done", work.Limits{Disk: 5 << 20, Time: work.Duration(30 * time.Second)}, "", jobs.Failed, "limits.disk"},
+		{"disk", "while :; do head -c 1000000 /dev/zero >f$$; head -c 1000000 /dev/zero >>g; done", work.Limits{Disk: 5 << 20, Time: work.Duration(2 * time.Minute)}, "", jobs.Failed, "limits.disk"},
 	} {
 		m.mu.Lock()
 		m.force = c.force
@@ -388,7 +388,7 @@ func TestSystemdReap(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if left := alive(t, mark); len(left) > 0 {
+	if left := left(t, mark); len(left) > 0 {
 		t.Errorf("%v are left", left)
 	}
 }
