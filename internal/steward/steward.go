@@ -189,6 +189,7 @@ func (s *Steward) Run(ctx context.Context, tick <-chan time.Time) error {
 	if err := s.Enforce(ctx); err != nil && ctx.Err() == nil {
 		s.log.Error("cannot enforce the rules of the operator at start", "err", err)
 	}
+	s.log.Info("settled what was left", "identifiers", len(ids))
 	for {
 		select {
 		case <-ctx.Done():

@@ -49,9 +49,16 @@ func TestKillFetching(t *testing.T) {
 	}
 	v.close()
 	chance, underWay := r.rand("kills"), 0
+	arrived := func() bool {
+		a, err := r.srv.advert(addr)
+		return err == nil && a.refs["refs/heads/main"] == tip
+	}
 	for round := range 8 {
 		// What waits is looked for right after the start. It is killed at some point of that.
-		until(time.Duration(chance.IntN(1500))*time.Millisecond, func() bool { return false })
+		if round%2 == 1 {
+			until(patience, func() bool { return len(descendants(r.srv.pid())) > 0 || arrived() })
+		}
+		pause(time.Duration(chance.IntN(1500)) * time.Millisecond)
 		if len(descendants(r.srv.pid())) > 0 {
 			underWay++
 		}
@@ -62,10 +69,7 @@ func TestKillFetching(t *testing.T) {
 		t.Error("no kill came while something was fetched")
 	}
 	slow.Store(false)
-	if !until(time.Minute, func() bool {
-		a, err := r.srv.advert(addr)
-		return err == nil && a.refs["refs/heads/main"] == tip
-	}) {
+	if !until(5*time.Minute, arrived) {
 		t.Errorf("the data did not come; the log:\n%s", r.srv.logTail(20))
 	}
 	r.checkFiles()

@@ -170,7 +170,7 @@ func (r *run) live(tm *team, a grasp.Addr, during time.Duration) feelings {
 		defer git.close()
 		tick := time.NewTicker(time.Duration(float64(time.Second) / perSecond(during)))
 		defer tick.Stop()
-		for ctx.Err() == nil {
+		for first := true; first || ctx.Err() == nil; first = false {
 			began := time.Now()
 			if !tm.act(git, true) {
 				return
@@ -183,7 +183,7 @@ func (r *run) live(tm *team, a grasp.Addr, during time.Duration) feelings {
 		}
 	})
 	wg.Go(func() {
-		for ctx.Err() == nil {
+		for first := true; first || ctx.Err() == nil; first = false {
 			began := time.Now()
 			r.cloneOf(r.srv.repo(a))
 			felt("clone", began)
@@ -250,11 +250,13 @@ func (r *run) reside(ctx context.Context, n int, a grasp.Addr, during time.Durat
 	pace := perSecond(during)
 	tick := time.NewTicker(25 * time.Millisecond)
 	defer tick.Stop()
-	owed, seen := 0.0, strings.Repeat("0", 64)
+	owed, seen := 1.0, strings.Repeat("0", 64) // the first event at once
 	for i := 0; ; i++ {
 		select {
 		case <-ctx.Done():
-			return
+			if i > 0 {
+				return
+			}
 		case <-tick.C:
 		}
 		if owed += pace / 40; owed >= 1 {

@@ -212,7 +212,7 @@ func TestKills(t *testing.T) {
 		}
 	}
 	s.settleFaults("at the end")
-	if took, err := s.srv.stop(35 * time.Second); err != nil {
+	if took, err := s.srv.stop(longestStop); err != nil {
 		t.Errorf("stop: %v after %v", err, took)
 	}
 	s.report("kills", *kills)

@@ -33,8 +33,8 @@ func (v *visitor) close() {
 	}
 }
 
-// patience bounds every request of a visitor.
-const patience = 30 * time.Second
+// patience bounds every request of a visitor, on a machine that may have much else to do.
+const patience = 2 * time.Minute
 
 // publish hands ev to the relay. It returns false if no answer came because the server is dying;
 // any other failure is a fault.

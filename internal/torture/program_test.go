@@ -65,6 +65,7 @@ type server struct {
 	args []string
 	wrap []string // a program to run it under
 
+	since  int64 // how long the log was before the last start
 	cmd    *exec.Cmd
 	exited chan struct{} // closed when it is gone and reaped
 	ready  chan struct{} // closed when it has said where it listens
@@ -88,12 +89,19 @@ func newServer(t testing.TB, dir string) *server {
 	}
 }
 
-// freeAddr finds a port below those that the system hands out by itself: nobody takes it while the
-// server is down.
+// settled reports whether the server has said, since its start, that it did by itself what its predecessor
+// had left.
+func (s *server) settled() bool {
+	b, err := os.ReadFile(s.log)
+	return err == nil && int64(len(b)) > s.since && bytes.Contains(b[s.since:], []byte("settled what was left"))
+}
+
+// freeAddr finds a port below those that the system hands out by itself, and above those of other tests:
+// nobody takes it while the server is down.
 func freeAddr(t testing.TB) string {
 	t.Helper()
 	for range 200 {
-		addr := "127.0.0.1:" + strconv.Itoa(15000+rand.IntN(15000))
+		addr := "127.0.0.1:" + strconv.Itoa(30000+rand.IntN(2700))
 		if l, err := net.Listen("tcp", addr); err == nil {
 			l.Close()
 			return addr
@@ -115,6 +123,9 @@ func (s *server) begin() {
 		s.t.Fatal(err)
 	}
 	defer log.Close()
+	if info, err := log.Stat(); err == nil {
+		s.since = info.Size()
+	}
 	r, w, err := os.Pipe()
 	if err != nil {
 		s.t.Fatal(err)
@@ -157,7 +168,7 @@ func (s *server) start() {
 	case <-s.ready:
 	case <-s.exited:
 		s.t.Fatalf("the server ended instead of serving; its log:\n%s", s.logTail(40))
-	case <-time.After(time.Minute):
+	case <-time.After(patience):
 		s.t.Fatalf("the server does not serve; its log:\n%s", s.logTail(40))
 	}
 }
