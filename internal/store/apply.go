@@ -204,7 +204,7 @@ func (a *applier) makeRoom(r *row) (fits bool, err error) {
 		old = append(old, served)
 	}
 	if r.shelf == grasp.Waiting && r.kind == grasp.KindAnnouncement {
-		wait, err := a.many(`SELECT `+rowColumns+` FROM events e
+		wait, err := a.many(`SELECT `+rowColumns+` FROM events e INDEXED BY events_waiting
 			WHERE pubkey = ?1 AND kind = ?2 AND d = ?3 AND shelf = 1`, r.author[:], r.kind, r.d)
 		if err != nil {
 			return false, err
@@ -231,7 +231,7 @@ func (a *applier) makeRoom(r *row) (fits bool, err error) {
 
 // served returns the served version of r's coordinate, or nil.
 func (a *applier) served(r *row) (*row, error) {
-	list, err := a.many(`SELECT `+rowColumns+` FROM events e
+	list, err := a.many(`SELECT `+rowColumns+` FROM events e INDEXED BY events_version
 		WHERE kind = ?1 AND pubkey = ?2 AND d = ?3 AND shelf = 2 AND d IS NOT NULL`, r.kind, r.author[:], r.d)
 	if err != nil || len(list) == 0 {
 		return nil, err
@@ -448,7 +448,7 @@ func (a *applier) rest(p *plan) error {
 			return err
 		}
 	}
-	if err := a.jobs(p.jobs, moved); err != nil {
+	if err := a.takeIn(p.jobs, moved); err != nil {
 		return err
 	}
 	if p.unsettled != "" {

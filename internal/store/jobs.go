@@ -40,7 +40,7 @@ func (q Jobs) Enqueue(ctx context.Context, list []jobs.Job) error {
 	if err != nil {
 		return fault.Wrap(op, err)
 	}
-	err = q.s.book(ctx, op, func(a *applier) error { return a.jobs(rows, nil) })
+	err = q.book(ctx, op, func(a *applier) error { return a.jobs(rows) })
 	if err == nil && len(rows) > 0 {
 		q.s.signalJobs()
 	}
@@ -57,6 +57,7 @@ type jobRow struct {
 	push     any
 	retry    string
 	pool     string
+	move     int64 // the row of the journal that is written with it, or 0
 }
 
 func jobRows(list []jobs.Job) ([]jobRow, error) {
@@ -115,8 +116,12 @@ type movedRef struct {
 	ref   string
 }
 
-// jobs queues new jobs, by the rules of jobs.Queue.
-func (a *applier) jobs(rows []jobRow, moved map[movedRef]int64) error {
+func (r *jobRow) ref() movedRef {
+	return movedRef{r.Repo.Box, r.owner, r.Repo.ID, string(r.Ref)}
+}
+
+// jobs queues new jobs, by the rules of jobs.Queue. What was laid down before has been put in its place.
+func (a *applier) jobs(rows []jobRow) error {
 	if len(rows) == 0 {
 		return nil
 	}
@@ -147,7 +152,7 @@ func (a *applier) jobs(rows []jobRow, moved map[movedRef]int64) error {
 			continue
 		}
 		known[rows[i].ID] = true
-		if err := a.addJob(&rows[i], moved); err != nil {
+		if err := a.addJob(&rows[i]); err != nil {
 			return err
 		}
 	}
@@ -165,7 +170,7 @@ func (a *applier) over(id string, state jobs.State, reason string) {
 	a.receipt.Ended[jobs.ID(strings.Clone(id))] = steward.JobEnd{State: state, Reason: reason}
 }
 
-func (a *applier) addJob(r *jobRow, moved map[movedRef]int64) error {
+func (a *applier) addJob(r *jobRow) error {
 	var one int
 	if r.Trigger == jobs.OnSchedule {
 		fresh, err := a.row(`INSERT INTO job_dues (owner, identifier, box, name, due) VALUES (?1, ?2, ?3, ?4, ?5)
@@ -193,8 +198,8 @@ func (a *applier) addJob(r *jobRow, moved map[movedRef]int64) error {
 	}
 	a.fresh[string(r.ID)] = true
 	var move any
-	if seq, ok := moved[movedRef{r.Repo.Box, r.owner, r.Repo.ID, string(r.Ref)}]; ok {
-		move = seq
+	if r.move != 0 {
+		move = r.move
 	}
 	if err := a.exec(a.ctx, `INSERT INTO jobs (id, run, owner, identifier, box, name, kind, class, pool, happening, ref, old, new,
 			push, cause, actor, due, depth, definition, input, grp, policy, force, retry, timeout, spec, move, created,
@@ -225,8 +230,8 @@ func (a *applier) addJob(r *jobRow, moved map[movedRef]int64) error {
 	if state == jobs.Queued && (r.Policy == jobs.Latest || r.Policy == jobs.Cancel) && a.line.queued != nil {
 		a.line.queued[r.Group] = queuedNow{string(r.ID), created}
 	}
+	a.line.all++
 	if by := (ownedBy{r.owner, r.pool == jobs.TellPool}); a.line.owned != nil {
-		a.line.all++
 		if _, ok := a.line.owned[by]; ok {
 			a.line.owned[by]++
 		}
@@ -289,7 +294,16 @@ func (a *applier) overBounds(r *jobRow) (string, error) {
 		most = bounds.Told
 	}
 	by := ownedBy{r.owner, tells}
-	if _, ok := a.line.owned[by]; !ok {
+	if _, ok := a.line.owned[by]; !ok && !a.line.counted {
+		// Where fewer wait in all than one owner may have, nobody has too many.
+		var err error
+		if a.line.all, err = a.pending(); err != nil {
+			return "", err
+		}
+		a.line.counted = true
+	}
+	few := a.line.counted && a.line.all < min(most, bounds.Total)
+	if _, ok := a.line.owned[by]; !ok && !few {
 		var owned, all int
 		if _, err := a.row(`SELECT (SELECT count(*) FROM jobs INDEXED BY jobs_waiting WHERE owner = ?1 AND state = 'waiting' AND (pool = ?2) = ?3)
 			+ (SELECT count(*) FROM jobs INDEXED BY jobs_queued WHERE owner = ?1 AND state = 'queued' AND (pool = ?2) = ?3),
@@ -302,6 +316,7 @@ func (a *applier) overBounds(r *jobRow) (string, error) {
 		a.line.owned[by], a.line.all = owned, all
 	}
 	switch {
+	case few:
 	case a.line.owned[by] >= most:
 		return "the owner has too many jobs waiting", nil
 	case a.line.all >= bounds.Total:
@@ -310,17 +325,31 @@ func (a *applier) overBounds(r *jobRow) (string, error) {
 	if bounds.Budget == (jobs.Usage{}) || tells {
 		return "", nil
 	}
+	over, err := a.spent(r)
+	if err == nil && over {
+		return "the owner has used up the budget of the day", nil
+	}
+	return "", err
+}
+
+// spent reports whether the owner of a new job has used up what one may use in a day.
+func (a *applier) spent(r *jobRow) (bool, error) {
+	if over, known := a.line.spent[r.owner]; known {
+		return over, nil
+	}
 	var u jobs.Usage
 	if _, err := a.row(`SELECT ifnull(sum(cpu), 0), ifnull(sum(ended - started), 0), ifnull(sum(log_bytes), 0) FROM jobs INDEXED BY jobs_spent
 		WHERE owner = ?1 AND ended > ?2 AND started IS NOT NULL AND ended IS NOT NULL
 		AND state NOT IN ('waiting', 'queued', 'running')`,
 		[]any{r.owner[:], clampNanos(r.Created.Add(-24 * time.Hour))}, &u.CPU, &u.Wall, &u.LogBytes); err != nil {
-		return "", err
+		return false, err
 	}
-	if u.Over(bounds.Budget) {
-		return "the owner has used up the budget of the day", nil
+	if a.line.spent == nil {
+		a.line.spent = map[id32]bool{}
 	}
-	return "", nil
+	over := u.Over(a.cfg.Jobs.OrElse().Budget)
+	a.line.spent[r.owner] = over
+	return over, nil
 }
 
 // makeWay ends older jobs of a group whose newest job counts, for one that is about to be queued.

@@ -11,9 +11,11 @@ import (
 // A queueing is what is known of the queue while a list of jobs is added to it, so that it is not asked
 // again for each: a push makes many jobs of one owner. Nothing is known any more once a job has ended.
 type queueing struct {
-	owned  map[ownedBy]int // how many of an owner wait
-	all    int             // how many do, if owned is not nil
-	seated map[seatOf]bool
+	owned   map[ownedBy]int // how many of an owner wait
+	all     int             // how many do, if it is counted or owned is not nil
+	counted bool
+	seated  map[seatOf]bool
+	spent   map[id32]bool // whether an owner's budget of the day is used up
 
 	last   map[lineOf]lastOf    // the last of each line that counts, of all lines that are added to
 	queued map[string]queuedNow // of groups of which one is queued, unless it is nil

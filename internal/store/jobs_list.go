@@ -11,7 +11,7 @@ import (
 )
 
 func (q Jobs) list(ctx context.Context, op, text string, args ...any) (out []jobs.Job, err error) {
-	err = q.s.read(ctx, op, func(ctx context.Context, r *reader) error {
+	err = q.read(ctx, op, func(ctx context.Context, r *reader) error {
 		out = out[:0]
 		return r.rows(ctx, text, args, func(row scanner) error {
 			j, err := scanJob(row)
@@ -26,7 +26,7 @@ func (q Jobs) list(ctx context.Context, op, text string, args ...any) (out []job
 func (q Jobs) Job(ctx context.Context, id jobs.ID) (job jobs.Job, err error) {
 	const op = "store: job"
 	var found bool
-	err = q.s.read(ctx, op, func(ctx context.Context, r *reader) error {
+	err = q.read(ctx, op, func(ctx context.Context, r *reader) error {
 		job, found, err = r.jobByID(ctx, id)
 		return err
 	})
@@ -109,7 +109,7 @@ func (q Jobs) List(ctx context.Context, f jobs.Filter) ([]jobs.Job, error) {
 // Counts is part of jobs.Shelf.
 func (q Jobs) Counts(ctx context.Context) (map[jobs.State]int, error) {
 	out := map[jobs.State]int{}
-	err := q.s.read(ctx, "store: jobs", func(ctx context.Context, r *reader) error {
+	err := q.read(ctx, "store: jobs", func(ctx context.Context, r *reader) error {
 		return r.rows(ctx, `SELECT 'waiting', count(*) FROM jobs INDEXED BY jobs_waiting WHERE state = 'waiting'
 			UNION ALL SELECT 'queued', count(*) FROM jobs INDEXED BY jobs_queued WHERE state = 'queued'
 			UNION ALL SELECT 'running', count(*) FROM jobs INDEXED BY jobs_running WHERE state = 'running'`, nil, func(row scanner) error {
@@ -132,7 +132,7 @@ func (q Jobs) Scheduled(ctx context.Context, repo grasp.Addr, name string) (due 
 	if err != nil {
 		return due, fault.Wrap(op, err)
 	}
-	err = q.s.read(ctx, op, func(ctx context.Context, r *reader) error {
+	err = q.read(ctx, op, func(ctx context.Context, r *reader) error {
 		var at int64
 		ok, err := r.row(`SELECT due FROM job_dues WHERE owner = ?1 AND identifier = ?2 AND box = ?3 AND name = ?4`,
 			[]any{owner[:], repo.ID, repo.Box, name}, &at)
@@ -151,7 +151,7 @@ func (q Jobs) SetScheduled(ctx context.Context, repo grasp.Addr, name string, at
 	if err != nil {
 		return fault.Wrap(op, err)
 	}
-	return q.s.book(ctx, op, func(a *applier) error {
+	return q.book(ctx, op, func(a *applier) error {
 		return a.exec(a.ctx, `INSERT OR IGNORE INTO job_dues (owner, identifier, box, name, due) VALUES (?1, ?2, ?3, ?4, ?5)`,
 			owner[:], repo.ID, repo.Box, name, clampNanos(at))
 	})
@@ -178,7 +178,7 @@ func (q Jobs) LogsOfGone(ctx context.Context, before time.Time, limit int) ([]jo
 
 // LogsGone is part of jobs.Shelf.
 func (q Jobs) LogsGone(ctx context.Context, ids []jobs.ID) error {
-	return q.s.book(ctx, "store: logs gone", func(a *applier) error {
+	return q.book(ctx, "store: logs gone", func(a *applier) error {
 		for _, id := range ids {
 			if err := a.exec(a.ctx, `UPDATE jobs SET log = 'expired' WHERE id = ?1 AND log = 'kept'`, string(id)); err != nil {
 				return err
@@ -193,7 +193,7 @@ func (q Jobs) LogsGone(ctx context.Context, ids []jobs.ID) error {
 func (q Jobs) Prune(ctx context.Context, r jobs.Retention, now time.Time, limit int) (int, error) {
 	const op = "store: prune jobs"
 	var ids []string
-	err := q.s.read(ctx, op, func(ctx context.Context, rd *reader) error {
+	err := q.read(ctx, op, func(ctx context.Context, rd *reader) error {
 		ids = ids[:0]
 		return rd.rows(ctx, `SELECT id FROM (
 				SELECT id, ended, log, row_number() OVER (PARTITION BY owner, identifier, box ORDER BY id DESC) AS n,
@@ -211,7 +211,7 @@ func (q Jobs) Prune(ctx context.Context, r jobs.Retention, now time.Time, limit 
 	if err != nil || len(ids) == 0 {
 		return 0, err
 	}
-	err = q.s.book(ctx, op, func(a *applier) error {
+	err = q.book(ctx, op, func(a *applier) error {
 		for _, id := range ids {
 			if err := a.exec(a.ctx, `DELETE FROM jobs WHERE id = ?1 AND state NOT IN ('waiting', 'queued', 'running')`, id); err != nil {
 				return err

@@ -40,7 +40,7 @@ func (q Jobs) Claim(ctx context.Context, c jobs.Claim) (job jobs.Job, ok bool, e
 	if c.Pool == "" {
 		c.Pool = jobs.DefaultPool
 	}
-	err = q.s.book(ctx, "store: claim", func(a *applier) error {
+	err = q.book(ctx, "store: claim", func(a *applier) error {
 		job, ok = jobs.Job{}, false
 		args := []any{c.Pool, clampNanos(c.Now), max(c.PerOwner, 1), max(c.PerRepo, 1)}
 		var next id32
@@ -80,7 +80,7 @@ func (q Jobs) Claim(ctx context.Context, c jobs.Claim) (job jobs.Job, ok bool, e
 
 // Renew is part of jobs.Queue.
 func (q Jobs) Renew(ctx context.Context, by string, until time.Time) (out []jobs.Held, err error) {
-	err = q.s.book(ctx, "store: renew", func(a *applier) error {
+	err = q.book(ctx, "store: renew", func(a *applier) error {
 		if err := a.exec(a.ctx, `UPDATE jobs INDEXED BY jobs_held SET held_until = max(held_until, ?2) WHERE held_by = ?1 AND state = 'running'`,
 			by, clampNanos(until)); err != nil {
 			return err
@@ -93,7 +93,7 @@ func (q Jobs) Renew(ctx context.Context, by string, until time.Time) (out []jobs
 
 // Held is part of jobs.Queue.
 func (q Jobs) Held(ctx context.Context, by string) (out []jobs.Held, err error) {
-	err = q.s.read(ctx, "store: held", func(ctx context.Context, r *reader) error {
+	err = q.read(ctx, "store: held", func(ctx context.Context, r *reader) error {
 		out, err = r.heldBy(ctx, by)
 		return err
 	})
@@ -122,7 +122,7 @@ func (q Jobs) Finish(ctx context.Context, by string, id jobs.ID, e jobs.Ending) 
 		return fault.Wrap(op, err)
 	}
 	var stale bool
-	err = q.s.book(ctx, op, func(a *applier) error {
+	err = q.book(ctx, op, func(a *applier) error {
 		e := e // the function may be called again
 		var asked, why *string
 		var crashes int
@@ -154,7 +154,7 @@ func (q Jobs) Finish(ctx context.Context, by string, id jobs.ID, e jobs.Ending) 
 		if err != nil {
 			return err
 		}
-		return a.jobs(then, nil)
+		return a.jobs(then)
 	})
 	if err == nil && stale {
 		return fault.E(fault.Stale, op, "somebody else runs this job, or nobody")
@@ -169,7 +169,7 @@ func (q Jobs) Finish(ctx context.Context, by string, id jobs.ID, e jobs.Ending) 
 func (q Jobs) Cancel(ctx context.Context, id jobs.ID, reason string, at time.Time) (job jobs.Job, err error) {
 	const op = "store: cancel"
 	var found bool
-	err = q.s.book(ctx, op, func(a *applier) error {
+	err = q.book(ctx, op, func(a *applier) error {
 		var state jobs.State
 		if found, err = a.row(`SELECT state FROM jobs WHERE id = ?1`, []any{string(id)}, &state); err != nil || !found {
 			return err
@@ -221,7 +221,7 @@ func (q Jobs) Next(ctx context.Context, pool string, after time.Time) (next time
 	if pool == "" {
 		pool = jobs.DefaultPool
 	}
-	err = q.s.read(ctx, "store: next job", func(ctx context.Context, r *reader) error {
+	err = q.read(ctx, "store: next job", func(ctx context.Context, r *reader) error {
 		var at int64
 		ok, err = r.row(sqlNextJob, []any{pool, clampNanos(after)}, &at)
 		if ok {

@@ -54,7 +54,7 @@ func TestJobsOfAChange(t *testing.T) {
 	}
 	select {
 	case <-s.Jobs().Changed():
-	default:
+	case <-time.After(time.Minute):
 		t.Error("nobody hears of the job")
 	}
 	if j, err := s.Jobs().Job(t.Context(), first); err != nil || j.Move == 0 || j.Push != "p1" || j.State != jobs.Queued {

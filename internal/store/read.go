@@ -259,7 +259,9 @@ const (
 	sqlAbout = `SELECT ifnull((SELECT shelf FROM events WHERE id = ?5), 0), ` + coveringTomb + `,
 		(SELECT count(*) FROM events INDEXED BY events_waiting WHERE pubkey = ?1 AND shelf = 1),
 		(SELECT count(*) FROM events INDEXED BY events_source WHERE source = ?6 AND shelf = 1)`
-	sqlNewer = `SELECT 1 FROM events
+	// Where the index is left to SQLite it compares the kind with that of every partial index, and
+	// prepares the statement anew for each other kind.
+	sqlNewer = `SELECT 1 FROM events INDEXED BY events_version
 		WHERE kind = ?1 AND pubkey = ?2 AND d = ?3 AND shelf = 2 AND d IS NOT NULL
 		AND (created_at > ?4 OR created_at = ?4 AND id < ?5)`
 )
@@ -319,7 +321,7 @@ func (r *reader) related(ctx context.Context, m *recall, q steward.Question, id 
 const (
 	sqlNamed = `SELECT 1 FROM json_each(?1) j CROSS JOIN events e ON e.id = unhex(j.value)
 		WHERE e.shelf = 2 AND (e.expires IS NULL OR e.expires > ?2) LIMIT 1`
-	sqlAddressed = `SELECT expires FROM events
+	sqlAddressed = `SELECT expires FROM events INDEXED BY events_version
 		WHERE kind = ?1 AND pubkey = ?2 AND d = ?3 AND shelf = 2 AND d IS NOT NULL AND (expires IS NULL OR expires > ?4)`
 	sqlNaming = `SELECT 1 FROM tags WHERE key = ?1 AND (expires IS NULL OR expires > ?2) LIMIT 1`
 )

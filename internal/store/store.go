@@ -78,6 +78,11 @@ type Config struct {
 
 	// Jobs bound how many jobs wait.
 	Jobs jobs.Bounds
+
+	// FewJobs is up to how many jobs of one change are filed before it is answered, with what becomes of
+	// them in the Receipt; more are laid down, and filed by whoever asks for jobs next. 0 means 4; less than
+	// nothing means that none are.
+	FewJobs int
 }
 
 func (c *Config) setDefaults() error {
@@ -96,6 +101,9 @@ func (c *Config) setDefaults() error {
 	}
 	if c.Tray == 0 {
 		c.Tray = maxTray
+	}
+	if c.FewJobs == 0 {
+		c.FewJobs = fewJobs
 	}
 	orElse(&c.Queue, 1024)
 	orElse(&c.Batch, 256)
@@ -126,6 +134,7 @@ type Store struct {
 
 	jobsChanged chan struct{} // see Jobs.Changed
 	jobEnds     jobEnds       // see Jobs.Ended
+	intake      atomic.Int64  // how many jobs are laid down, at most; changed by the writer alone
 
 	recall  *recall
 	tray    *tray
@@ -232,6 +241,9 @@ func (s *Store) start(ctx context.Context, path string) error {
 		return err
 	}
 	if err := s.countBoxes(); err != nil {
+		return err
+	}
+	if err := s.countIntake(ctx); err != nil {
 		return err
 	}
 	// What is written touches many pages: it is worth more memory than what one reader looks at.

@@ -56,7 +56,8 @@ func (s *Store) Commit(ctx context.Context, c steward.Change) (steward.Receipt, 
 		<-req.done
 	}
 	if req.err == nil && len(c.Jobs) > 0 {
-		s.signalJobs()
+		// Programs that start shall not take the processor from the answer to a push.
+		time.AfterFunc(tellAfter, s.signalJobs)
 	}
 	return req.receipt, req.err
 }
@@ -117,6 +118,13 @@ func (s *Store) write() {
 			take(req)
 		case <-idle.C:
 			switch {
+			case s.writer.laidDown > 0:
+				if err := s.settleJobs(); err != nil {
+					s.cfg.Log.Warn("store: jobs that were laid down cannot be put in their places yet", "err", err)
+					idle.Reset(fileRetry)
+				} else {
+					idle.Reset(time.Millisecond)
+				}
 			case s.tray.len() == 0:
 			case !s.fileNow(fileSome):
 				idle.Reset(fileRetry)
@@ -207,6 +215,7 @@ func (s *Store) commit(batch []*request) error {
 		return err
 	}
 	s.written(batch)
+	s.intake.Store(int64(s.writer.laidDown))
 	boxes := false
 	for _, req := range batch {
 		if req.err == nil {
@@ -231,6 +240,9 @@ type writer struct {
 	cfg  *Config
 	tray *tray
 	lax  bool // transactions are not synced one by one
+
+	// How many jobs are laid down, at most: on disk, and as the transaction at hand has it.
+	laidDown, intake int
 
 	// What the transaction at hand does with the tray. laid is nil for what was filed since.
 	laid      map[id32]*trayed
@@ -271,6 +283,7 @@ func (w *writer) transaction(batch []*request) (err error) {
 			_ = w.exec(ctx, "ROLLBACK")
 		}
 	}()
+	w.intake = w.laidDown
 	w.laid, w.laidBytes, w.filed = make(map[id32]*trayed), 0, make(map[*trayed]bool)
 	counts := make(map[steward.Charge]int)
 	for _, req := range batch {
@@ -289,6 +302,8 @@ func (w *writer) transaction(batch []*request) (err error) {
 	if err = w.tally(ctx, counts); err != nil {
 		return err
 	}
-	err = w.exec(ctx, "COMMIT")
+	if err = w.exec(ctx, "COMMIT"); err == nil {
+		w.laidDown = w.intake
+	}
 	return err
 }

@@ -954,11 +954,14 @@ func signals(b *bench) {
 		select {
 		case <-b.Changed():
 			return true
-		default:
+		case <-time.After(time.Minute):
 			return false
 		}
 	}
-	heard()
+	select {
+	case <-b.Changed():
+	default:
+	}
 	id := b.add(Repo(1, "r"), "x")
 	if !heard() {
 		b.Error("nobody hears of a new job")
