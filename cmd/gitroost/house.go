@@ -16,6 +16,10 @@ type house interface {
 	Run(ctx context.Context) error // until ctx ends and everything is closed
 	Addr() string                  // the bound address
 	Ready() <-chan struct{}        // closed when the doors are open
+
+	// Reload puts into force what of next needs no restart, and names what changed and what is held back.
+	Reload(ctx context.Context, next config.Config) (changed, held []string, err error)
+	Reloaded(ok bool) // counts a configuration that could not be read
 }
 
 // A builder builds one.

@@ -36,6 +36,7 @@ type app struct {
 	house    builder
 	manage   caller
 	jobs     jobsCaller
+	hangups  func() (asked <-chan os.Signal, stop func()) // who asks that the configuration is read anew; nil: nobody does
 }
 
 func main() {
@@ -49,7 +50,7 @@ func main() {
 		<-signals
 		os.Exit(exitFailure)
 	}()
-	a := &app{env: os.Environ(), out: os.Stdout, err: os.Stderr, now: time.Now, git: newGit(os.Environ()), house: newHouse, manage: manageHouse, jobs: jobsOf}
+	a := &app{hangups: hangups, env: os.Environ(), out: os.Stdout, err: os.Stderr, now: time.Now, git: newGit(os.Environ()), house: newHouse, manage: manageHouse, jobs: jobsOf}
 	os.Exit(a.run(ctx, os.Args[1:]))
 }
 

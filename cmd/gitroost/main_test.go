@@ -45,7 +45,15 @@ type fakeHouse struct {
 	ready  chan struct{}
 	fail   error
 	opened func(config.Config)
+
+	reload   func(config.Config) (changed, held []string, err error)
+	reloaded func(ok bool)
 }
+
+func (h *fakeHouse) Reload(_ context.Context, next config.Config) ([]string, []string, error) {
+	return h.reload(next)
+}
+func (h *fakeHouse) Reloaded(ok bool) { h.reloaded(ok) }
 
 func (h *fakeHouse) Run(ctx context.Context) error {
 	if h.fail != nil {

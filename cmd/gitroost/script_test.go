@@ -25,7 +25,7 @@ var updateScripts = flag.Bool("update", false, "rewrite what people read in test
 // The stories in testdata/script are played with the real program, the git that is installed and
 // real WebSockets. Besides the commands of testscript they know
 //
-//	house start [flags]   start the server; sets SERVER and HOST. Also: stop, kill, restart, files
+//	house start [flags]   start the server; sets SERVER and HOST. Also: stop, kill, reload, restart, files
 //	alice, bob, mallory   somebody does something, in their own folder and with their own key
 //	until <regexp> <program>  run it until what it prints matches
 //	job <name>            set $JOB to the id of the job that was last spoken of under that name
@@ -88,7 +88,7 @@ func acts(name string) func(*testscript.TestScript, bool, []string) {
 // house starts and ends the server.
 func (s *story) house(ts *testscript.TestScript, neg bool, args []string) {
 	if len(args) == 0 || neg {
-		ts.Fatalf("usage: house start|stop|kill|restart|files")
+		ts.Fatalf("usage: house start|stop|kill|reload|restart|files")
 	}
 	switch args[0] {
 	case "start":
@@ -99,6 +99,8 @@ func (s *story) house(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Check(s.cmd.Process.Kill())
 		s.cmd.Wait()
 		s.cmd = nil
+	case "reload":
+		ts.Check(s.cmd.Process.Signal(syscall.SIGHUP))
 	case "restart":
 		s.stop(ts)
 		s.start(ts, args[1:])

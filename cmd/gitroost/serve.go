@@ -48,6 +48,14 @@ func (a *app) serve(ctx context.Context, args []string) error {
 	}
 	end := make(chan error, 1)
 	go func() { end <- h.Run(ctx) }()
+	named := loaded.Config.Data
+	defer a.reloads(ctx, h, log, func() (config.Loaded, error) {
+		again, err := a.load(args)
+		if again.Config.Data == named {
+			again.Config.Data = cfg.Data // what it stands for
+		}
+		return again, err
+	})()
 	select {
 	case err := <-end:
 		select {

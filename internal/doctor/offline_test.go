@@ -45,7 +45,9 @@ func patient(t *testing.T) *doctor.Patient {
 	}
 	return &doctor.Patient{
 		Config: cfg, Now: time.Now,
-		Git: func(context.Context, string, ...string) (string, string, error) { return "git version 2.55.0\n", "", nil },
+		Git: func(context.Context, string, ...string) (string, string, error) {
+			return "git version 2.55.0\n", "", nil
+		},
 	}
 }
 
@@ -134,7 +136,9 @@ func TestOffline(t *testing.T) {
 		}, "proxy", doctor.Fail},
 		{"a secret that others can read", func(_ *testing.T, p *doctor.Patient) {
 			p.Config.Secrets = map[string]config.SecretSource{"token": {Where: "gitroost.yaml:3"}}
-			p.Secrets = func(config.Config) map[string]error { return map[string]error{"token": errors.New("can be read by others")} }
+			p.Secrets = func(config.Config) map[string]error {
+				return map[string]error{"token": errors.New("can be read by others")}
+			}
 		}, "secrets", doctor.Fail},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

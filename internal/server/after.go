@@ -21,7 +21,7 @@ func (h *Jobs) after(j jobs.Job) []jobs.Job {
 	if dropped > 0 {
 		h.log.Warn("more jobs than one happening makes", "repo", j.Repo.String(), "job", j.ID, "dropped", dropped)
 	}
-	notices := h.notices[j.Name]
+	notices := h.defs.Load().notices[j.Name]
 	var previous jobs.State
 	if len(list) > 0 || notices.Compares() {
 		previous = h.previous(j)

@@ -20,7 +20,6 @@ import (
 	"github.com/gitroost/gitroost/internal/jobs"
 	"github.com/gitroost/gitroost/internal/jobview"
 	"github.com/gitroost/gitroost/internal/work"
-	"github.com/gitroost/gitroost/internal/work/notify"
 )
 
 // Jobs is what follows from a push: it says which jobs a happening asks for, and has them run. Its
@@ -37,13 +36,13 @@ type Jobs struct {
 	clock  clock
 	ended  func(kind string, state jobs.State) int64
 
-	private map[string]bool         // by name of the definition
-	notices map[string]notify.Rules // likewise
-	tell    telling
-	server  *Server // for what concerns events
-	find    func(ctx context.Context, repo grasp.Addr) (grasp.Hosting, error)
-	repos   func(ctx context.Context, after grasp.Addr, limit int) ([]grasp.Addr, error)
-	gone    func(ctx context.Context, before time.Time, limit int) ([]jobs.Job, error)
+	defs   atomic.Pointer[definitions]
+	rescan chan struct{} // there may be other schedules now
+	tell   telling
+	server *Server // for what concerns events
+	find   func(ctx context.Context, repo grasp.Addr) (grasp.Hosting, error)
+	repos  func(ctx context.Context, after grasp.Addr, limit int) ([]grasp.Addr, error)
+	gone   func(ctx context.Context, before time.Time, limit int) ([]jobs.Job, error)
 
 	public string
 	log    *slog.Logger
@@ -58,20 +57,18 @@ func (s *Server) buildJobs() error {
 	const op = "server: jobs"
 	h := &Jobs{
 		cfg: s.cfg, queue: s.store.Jobs(), vault: s.vault, public: s.public, log: s.log.With("room", "jobs"),
-		ids: jobs.NewIDs(s.now, rand.Reader), clock: clock{s.now, s.putClock}, ended: s.store.Jobs().Ended, private: map[string]bool{},
+		ids: jobs.NewIDs(s.now, rand.Reader), clock: clock{s.now, s.putClock}, ended: s.store.Jobs().Ended, rescan: make(chan struct{}, 1),
 		find:  func(ctx context.Context, repo grasp.Addr) (grasp.Hosting, error) { return s.steward.Find(ctx, repo) },
 		repos: s.store.ReposAfter, gone: s.store.Jobs().LogsOfGone,
 	}
 	for name, err := range CheckSecrets(s.cfg) {
 		h.log.Warn("a secret cannot be had; jobs that need it will not begin", "secret", name, "err", err)
 	}
-	for _, j := range s.cfg.Jobs {
-		h.private[j.Name] = j.Private
-	}
-	book, err := jobs.NewBook(s.cfg.Definitions())
+	defs, book, err := define(s.cfg)
 	if err != nil {
-		return fault.Wrap(op, err)
+		return err
 	}
+	h.defs.Store(defs)
 	h.book.Store(book)
 	if h.logs, err = joblog.Open(joblog.Config{
 		Dir: filepath.Join(s.cfg.Data, "logs"), Now: s.now, MaxBytes: s.cfg.Engine.Logs.MaxBytes, Log: h.log,

@@ -103,7 +103,8 @@ func (s *Server) limitMetrics(reg *prometheus.Registry) {
 	reg.MustRegister(collector{
 		describe: []*prometheus.Desc{desc, hit},
 		collect: func(out chan<- prometheus.Metric) {
-			for _, row := range s.cfg.Settings() {
+			cfg := s.config()
+			for _, row := range cfg.Settings() {
 				name, ok := strings.CutPrefix(row.Name, "limits.")
 				if n, number := row.Number(); ok && number {
 					out <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, n, name)

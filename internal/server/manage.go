@@ -56,11 +56,12 @@ func (s *Server) ruled(m *grasp.Moderation) {
 func (s *Server) tell(m *grasp.Moderation) {
 	s.op.mu.Lock()
 	defer s.op.mu.Unlock()
-	name := cmp.Or(s.op.profile["name"], s.cfg.Name)
-	description := cmp.Or(s.op.profile["description"], s.cfg.Description)
+	cfg := s.config()
+	name := cmp.Or(s.op.profile["name"], cfg.Name)
+	description := cmp.Or(s.op.profile["description"], cfg.Description)
 	s.relay.SetInfo(relay.Info{
-		Name: name, Description: description, Icon: cmp.Or(s.op.profile["icon"], s.cfg.Icon),
-		PubKey: cmp.Or(s.cfg.Owner, s.self), Self: s.self, Contact: s.cfg.Contact,
+		Name: name, Description: description, Icon: cmp.Or(s.op.profile["icon"], cfg.Icon),
+		PubKey: cmp.Or(s.cfg.Owner, s.self), Self: s.self, Contact: cfg.Contact,
 		Version: Version(), NIPs: builtins, Grasps: grasps(s.cfg),
 		Criteria: allowing(criteria(m), s.cfg), Curation: archiving(s.cfg, curation(m)),
 	})

@@ -76,6 +76,7 @@ func (s *Server) metrics(door *githttp.Handler) http.Handler {
 	counter("relay_slow_total", "Clients given up because they did not read.", nil, func() int64 { return rel.Stats().Slow })
 	s.limitMetrics(reg)
 	s.quotaMetrics(reg)
+	s.reloadMetrics(reg)
 	s.jobs.metrics(reg)
 	s.syncMetrics(reg)
 	mux := http.NewServeMux()

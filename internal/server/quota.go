@@ -101,7 +101,7 @@ func (s *Server) Holding(ctx context.Context, key grasp.PubKey) (manage.Holding,
 	if err != nil {
 		return manage.Holding{}, err
 	}
-	q := s.cfg.Quotas()
+	q := s.config().Quotas()
 	owner, submitter := q.Of(key), q.OfSubmitter()
 	return manage.Holding{
 		Key: key, Npub: key.Npub(), Bytes: kept.Weight.Own, BytesLimit: owner.Bytes, PRBytes: kept.Weight.Pulls,

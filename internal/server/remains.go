@@ -43,7 +43,7 @@ const checkoutsFolder = "checkouts"
 // siteFolders returns the folders below which sites are published.
 func (h *Jobs) siteFolders() []string {
 	all := []string{filepath.Join(h.cfg.Data, site.DefaultTo)}
-	for _, j := range h.cfg.Jobs {
+	for _, j := range h.defs.Load().cfg.Jobs {
 		spec, ok := j.Work.(*work.Site)
 		if !ok || spec.Publish.To == "" {
 			continue

@@ -33,12 +33,17 @@ type timetable struct {
 // schedules queues jobs when their time comes, until ctx ends. Which times were worked on is in the
 // queue, so that after a restart the latest that was missed is caught up with, once (jobs.md 3.4).
 func (h *Jobs) schedules(ctx context.Context) {
-	if len(h.book.Load().Schedules()) == 0 {
-		return
-	}
 	t := timetable{at: map[plannedJob]time.Time{}, last: map[plannedJob]time.Time{}}
 	var scan time.Time
 	for ctx.Err() == nil {
+		if len(h.book.Load().Schedules()) == 0 {
+			t, scan = timetable{at: map[plannedJob]time.Time{}, last: map[plannedJob]time.Time{}}, time.Time{}
+			select {
+			case <-ctx.Done():
+			case <-h.rescan:
+			}
+			continue
+		}
 		now := h.clock.Now()
 		if !now.Before(scan) {
 			if err := h.scan(ctx, &t, now); err != nil {
@@ -59,6 +64,9 @@ func (h *Jobs) schedules(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 		case <-c:
+		case <-h.rescan:
+			// Others may have schedules now, or other ones; what was worked on is in the queue.
+			t, scan = timetable{at: map[plannedJob]time.Time{}, last: map[plannedJob]time.Time{}}, time.Time{}
 		}
 		stop()
 	}
@@ -117,10 +125,13 @@ func (h *Jobs) scan(ctx context.Context, t *timetable, now time.Time) error {
 
 // due queues p if its time has come, and returns when it comes next.
 func (h *Jobs) due(ctx context.Context, t *timetable, p plannedJob, now time.Time) time.Time {
-	cron := h.book.Load().Schedules()[p.name]
+	cron, ok := h.book.Load().Schedules()[p.name]
+	if !ok {
+		return now.Add(rescan) // it is defined no more, and schedules is told in a moment
+	}
 	jitter := jobs.Jitter(p.repo, p.name)
-	due, at, ok := cron.Due(t.last[p], now, jitter)
-	if ok {
+	due, at, come := cron.Due(t.last[p], now, jitter)
+	if come {
 		if err := h.runDue(ctx, p, due); err != nil {
 			h.log.Warn("cannot queue a job whose time has come", "repo", p.repo.String(), "job", p.name, "err", err)
 			t.at[p] = now.Add(time.Minute)

@@ -23,7 +23,7 @@ const maxSecret = 64 << 10
 // that a changed one holds for the next job.
 func (h *Jobs) secret(_ context.Context, j jobs.Job, name string) ([]byte, error) {
 	const op = "jobs: secret"
-	source, ok := h.cfg.Secrets[name]
+	source, ok := h.defs.Load().cfg.Secrets[name]
 	if !ok {
 		return nil, fault.Errorf(fault.Invalid, op, "there is no secret %q", name)
 	}
@@ -36,7 +36,7 @@ func (h *Jobs) secret(_ context.Context, j jobs.Job, name string) ([]byte, error
 // reveal returns what a target's reference means; the name of a secret is looked up.
 func (h *Jobs) reveal(ref work.SecretRef) ([]byte, error) {
 	if ref.Secret != "" {
-		source, ok := h.cfg.Secrets[ref.Secret]
+		source, ok := h.defs.Load().cfg.Secrets[ref.Secret]
 		if !ok {
 			return nil, fault.Errorf(fault.Invalid, "jobs: secret", "there is no secret %q", ref.Secret)
 		}

@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
+	"sync/atomic"
 	"time"
 
 	"github.com/nbd-wtf/go-nostr"
@@ -59,6 +60,8 @@ type Server struct {
 	localSrv  *http.Server
 	localPath string
 	jobsDoor  *jobweb.Handler
+	current   atomic.Pointer[config.Config] // in force, if it was read anew
+	reloads   reloads
 	relay     *relay.Relay
 	pages     *web.Web
 	manage    *manage.Handler

@@ -26,8 +26,8 @@ const maxDeliveries = 20
 // Targets returns the targets of the configuration, and the last deliveries.
 func (t teller) Targets(ctx context.Context) (manage.Targets, error) {
 	out := manage.Targets{Now: t.h.clock.Now(), Off: map[string]time.Time{}}
-	for _, name := range slices.Sorted(maps.Keys(t.h.cfg.Targets)) {
-		target := t.h.cfg.Targets[name]
+	for _, name := range slices.Sorted(maps.Keys(t.h.defs.Load().cfg.Targets)) {
+		target := t.h.defs.Load().cfg.Targets[name]
 		row := manage.Target{Name: name, Kind: "webhook", Host: "an address that is a secret"}
 		for kind, address := range map[string]string{"ntfy": target.Ntfy, "webhook": target.Webhook} {
 			if u, err := url.Parse(address); err == nil && u.Host != "" {
@@ -39,7 +39,7 @@ func (t teller) Targets(ctx context.Context) (manage.Targets, error) {
 	for _, off := range t.h.tell.off.List() {
 		out.Off[off.Name] = off.Since
 	}
-	for _, j := range t.h.cfg.Jobs {
+	for _, j := range t.h.defs.Load().cfg.Jobs {
 		if j.Kind != "webhook" && j.Kind != "trigger" {
 			continue
 		}
@@ -61,7 +61,7 @@ func (t teller) Targets(ctx context.Context) (manage.Targets, error) {
 
 // Test tells a target that this is a test.
 func (t teller) Test(ctx context.Context, name string) (manage.Told, error) {
-	if _, ok := t.h.cfg.Targets[name]; !ok {
+	if _, ok := t.h.defs.Load().cfg.Targets[name]; !ok {
 		return manage.Told{}, fault.Errorf(fault.NotFound, "server: tell", "there is no target %q: name it under targets:", name)
 	}
 	var log spoken

@@ -27,14 +27,6 @@ type telling struct {
 // buildTelling makes those who tell others, and adds them to doers.
 func (s *Server) buildTelling(h *Jobs, doers map[string]work.Doer) error {
 	const op = "server: jobs"
-	h.notices = map[string]notify.Rules{}
-	for _, j := range s.cfg.Jobs {
-		rules, err := notify.NewRules(j.Notices)
-		if err != nil {
-			return fault.Wrap(op, err)
-		}
-		h.notices[j.Name] = rules
-	}
 	text, err := secretKey(s.cfg.Data)
 	if err != nil {
 		return err
@@ -49,7 +41,7 @@ func (s *Server) buildTelling(h *Jobs, doers map[string]work.Doer) error {
 	if h.tell.off, err = hook.OpenSwitches(filepath.Join(s.cfg.Data, "webhooks.json")); err != nil {
 		return err
 	}
-	target := func(name string) (work.Target, bool) { t, ok := s.cfg.Targets[name]; return t, ok }
+	target := func(name string) (work.Target, bool) { t, ok := h.defs.Load().cfg.Targets[name]; return t, ok }
 	reveal := func(_ context.Context, ref work.SecretRef) ([]byte, error) { return h.reveal(ref) }
 	client := s.tellWay.HTTP()
 	if h.tell.hooks, err = hook.New(hook.Config{
@@ -109,7 +101,7 @@ type begins struct {
 
 // Run has j done.
 func (b begins) Run(ctx context.Context, j jobs.Job, log jobs.Log) jobs.Result {
-	if list := b.jobs.notices[j.Name].Begin(j, b.jobs.clock.Now(), b.jobs.ids); len(list) > 0 {
+	if list := b.jobs.defs.Load().notices[j.Name].Begin(j, b.jobs.clock.Now(), b.jobs.ids); len(list) > 0 {
 		if err := b.jobs.queue.Enqueue(ctx, list); err != nil {
 			b.jobs.log.Warn("nobody is told that a job begins", "job", j.ID, "err", err) // it runs all the same (S0-41)
 		}

@@ -184,7 +184,7 @@ func (h *Jobs) Logs() *joblog.Logs { return h.logs }
 // Private reports whether the page and the log of a job are for maintainers and the operator alone. What
 // is not defined any more is.
 func (h *Jobs) Private(j jobs.Job) bool {
-	private, known := h.private[j.Name]
+	private, known := h.defs.Load().private[j.Name]
 	// What is told whom, and what they answer, is between them and the operator.
 	return private || !known || j.Pool == jobs.TellPool
 }

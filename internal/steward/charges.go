@@ -42,7 +42,7 @@ const maxAnchors = 16
 
 // charged says in e what it counts for, and refuses it where a bound is met.
 func (s *Steward) charged(ctx context.Context, e *Entry) error {
-	bounds := s.cfg.Quotas.EventsOf(grasp.PubKey(e.Event.PubKey))
+	bounds := s.knobs.Load().Quotas.EventsOf(grasp.PubKey(e.Event.PubKey))
 	if bounds == (grasp.Events{}) {
 		return nil
 	}

@@ -73,7 +73,7 @@ func (s *Steward) LoadRules(ctx context.Context) error {
 }
 
 func (s *Steward) loadRules(ctx context.Context) error {
-	rules := slices.Clone(s.cfg.Rules)
+	rules := slices.Clone(s.knobs.Load().Rules)
 	if s.cfg.Books != nil {
 		more, err := s.cfg.Books.Rules(ctx)
 		if err != nil {
@@ -81,7 +81,7 @@ func (s *Steward) loadRules(ctx context.Context) error {
 		}
 		rules = append(rules, more...)
 	}
-	m := grasp.NewModeration(s.cfg.Contact, rules)
+	m := grasp.NewModeration(s.knobs.Load().Contact, rules)
 	s.rules.Store(m)
 	s.cfg.Ruled(m)
 	return nil
@@ -218,7 +218,7 @@ func (s *Steward) Preview(ctx context.Context, r grasp.Rule) (Effect, error) {
 		return Effect{}, nil
 	}
 	r.Source, r.Number = grasp.FromTable, 1
-	c := cleaning{s: s, rules: grasp.NewModeration("", append(slices.Clone(s.cfg.Rules), r)), dry: true}
+	c := cleaning{s: s, rules: grasp.NewModeration("", append(slices.Clone(s.knobs.Load().Rules), r)), dry: true}
 	err := c.subject(ctx, r.Subject)
 	return c.effect, fault.Wrap(op, err)
 }

@@ -88,9 +88,9 @@ func aRepo(r *QuotaRefusals) { r.Repos++ }
 // quota returns what bounds the growth of repo.
 func (s *Steward) quota(repo grasp.Addr) grasp.Quota {
 	if repo.Box {
-		return s.cfg.Quotas.OfSubmitter()
+		return s.knobs.Load().Quotas.OfSubmitter()
 	}
-	return s.cfg.Quotas.Of(repo.Owner)
+	return s.knobs.Load().Quotas.Of(repo.Owner)
 }
 
 // growth says what a push that brings n bytes adds, and to what.

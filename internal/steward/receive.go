@@ -109,10 +109,10 @@ func (s *Steward) timely(ev *nostr.Event, now time.Time) error {
 	if ev.CreatedAt < 0 {
 		return &grasp.Refusal{Rule: "N-011", Prefix: grasp.Invalid, Text: "created_at is negative"}
 	}
-	if at := time.Unix(int64(ev.CreatedAt), 0); at.Sub(now) > s.cfg.FutureLimit {
+	if at := time.Unix(int64(ev.CreatedAt), 0); at.Sub(now) > s.knobs.Load().FutureLimit {
 		return &grasp.Refusal{
 			Rule: "N-011", Prefix: grasp.Invalid, Limit: "future",
-			Text: fmt.Sprintf("created_at too far in the future, at most %s are accepted; check your clock", s.cfg.FutureLimit),
+			Text: fmt.Sprintf("created_at too far in the future, at most %s are accepted; check your clock", s.knobs.Load().FutureLimit),
 		}
 	}
 	if x := expiration(ev); !x.IsZero() && !x.After(now) {
@@ -178,15 +178,15 @@ func (s *Steward) room(ans Answer, source string) error {
 			Text: fmt.Sprintf("%d events %s wait for their git data; push it, or try again in half an hour", n, who),
 		}
 	}
-	if err := full(ans.WaitingByAuthor, s.cfg.WaitingPerKey, "waiting_per_key", "of this key"); err != nil {
+	if err := full(ans.WaitingByAuthor, s.knobs.Load().WaitingPerKey, "waiting_per_key", "of this key"); err != nil {
 		return err
 	}
 	if source != "" {
-		if err := full(ans.WaitingBySource, s.cfg.WaitingPerSource, "waiting_per_address", "from this address"); err != nil {
+		if err := full(ans.WaitingBySource, s.knobs.Load().WaitingPerSource, "waiting_per_address", "from this address"); err != nil {
 			return err
 		}
 	}
-	return full(ans.WaitingInAll, s.cfg.WaitingInAll, "waiting", "on this server")
+	return full(ans.WaitingInAll, s.knobs.Load().WaitingInAll, "waiting", "on this server")
 }
 
 // receiveAnnouncement takes an event of kind 30617.
@@ -259,10 +259,10 @@ func (s *Steward) receiveAnnouncement(ctx context.Context, e *Entry, ans Answer)
 			if err := s.room(ans, e.Source); err != nil {
 				return 0, news{}, err
 			}
-			if was == grasp.NotHosted && !s.rate.allow(e.Source, s.cfg.NewReposPerHour, s.cfg.Now()) {
+			if was == grasp.NotHosted && !s.rate.allow(e.Source, s.knobs.Load().NewReposPerHour, s.cfg.Now()) {
 				return 0, news{}, &grasp.Refusal{
 					Rule: "G01-110", Prefix: grasp.RateLimit, Limit: "new_repos",
-					Text: fmt.Sprintf("%d repositories an hour were announced from this address; try again later", s.cfg.NewReposPerHour),
+					Text: fmt.Sprintf("%d repositories an hour were announced from this address; try again later", s.knobs.Load().NewReposPerHour),
 				}
 			}
 		}

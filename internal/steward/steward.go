@@ -135,7 +135,8 @@ type Steward struct {
 	log    *slog.Logger
 	locks  lock.Table // by identifier
 
-	rules   atomic.Pointer[grasp.Moderation] // in force; replaced as a whole
+	knobs   atomic.Pointer[Knobs]            // in force; replaced as a whole
+	rules   atomic.Pointer[grasp.Moderation] // likewise
 	ruling  sync.Mutex                       // held while rules change, and while they are enforced
 	refused refusals
 
@@ -167,6 +168,7 @@ func New(cfg Config, ledger Ledger, vault Vault, log *slog.Logger) *Steward {
 		holds: make(map[grasp.EventID]int), landing: make(map[string]int),
 	}
 	s.known.max, s.done.max, s.scales.max = cacheWeight, cacheWeight, cacheWeight
+	s.knobs.Store(cfg.knobs())
 	s.rules.Store(grasp.NewModeration(cfg.Contact, cfg.Rules))
 	return s
 }

@@ -418,5 +418,22 @@ func (s *Syncer) Lapsed(ev *nostr.Event) {
 	s.memory.add(Refusal{ID: grasp.EventID(ev.ID), Until: s.cfg.Now().Add(lapsedFor)}, s.cfg.Now())
 }
 
+// Poll has every peer asked again what it has, as soon as there is time: those that are connected compare all,
+// the others are tried now, but for those that cheated. Asking twice is asking once.
+func (s *Syncer) Poll() {
+	now := s.cfg.Now()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, p := range s.peers {
+		p.change(func(m Mood) Mood {
+			if m.Bad && now.Before(m.Next) {
+				return m
+			}
+			m.Next, m.Repass = time.Time{}, now
+			return m
+		})
+	}
+}
+
 // Reconsider says that the rules have changed: what was refused may be fetched again.
 func (s *Syncer) Reconsider() { s.memory.forgetAll() }
