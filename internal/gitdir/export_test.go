@@ -42,3 +42,28 @@ func FindInIndex(data []byte, o [20]byte) (off int64, ok bool, err error) {
 
 // RemoteRefs is remoteRefs.
 func RemoteRefs(b []byte, pulls []grasp.EventID) []grasp.OID { return remoteRefs(b, pulls) }
+
+// Patch applies a delta.
+var Patch = patch
+
+// Content returns the type and the whole of an object, as it is read for small pushes.
+func Content(v *Vault, addr grasp.Addr, o grasp.OID) (kind string, text []byte, err error) {
+	r, err := v.acquire(addr)
+	if err != nil {
+		return "", nil, err
+	}
+	defer v.release(r)
+	s, err := r.search()
+	if err != nil {
+		return "", nil, err
+	}
+	defer s.close()
+	k, text, err := s.content(o, 1<<20)
+	return k.String(), text, err
+}
+
+// Parse reads b as a tree and as a commit.
+func Parse(b []byte) {
+	parseTree(b)
+	parseCommit(b)
+}

@@ -347,6 +347,9 @@ func TestEnvironment(t *testing.T) {
 	nasty := grasp.RefName("refs/heads/--upload-pack=$(id)")
 	must(t, h.push(demo, bytes.NewReader(w.pack(string(c1))), create(nasty, c1)))
 	must(t, h.push(demo, bytes.NewReader(w.packWith([]string{"--thin"}, "main", "^"+string(c1))), update(nasty, c1, c2)))
+	w.git("mv", "a", "b") // what is here already, at another place
+	w.git("commit", "-q", "-m", "moved")
+	must(t, h.push(demo, bytes.NewReader(w.packWith([]string{"--thin", "--no-sparse"}, "main", "^"+string(c2))), update(nasty, c2, w.tip("main"))))
 	git(t, h.path(demo), nil, "update-ref", "refs/heads/loose", string(c1))
 	h.refs(demo)
 	must(t, h.Copy(t.Context(), demo, fork, []grasp.OID{c1}))

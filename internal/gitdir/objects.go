@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/gitroost/gitroost/grasp"
 	"github.com/gitroost/gitroost/internal/fault"
@@ -301,14 +302,33 @@ func ofsDelta(b []byte) (int64, bool) {
 	return 0, false
 }
 
+// An inflater is used again: its tables are larger than most of what it reads.
+type inflater struct {
+	in *bufio.Reader
+	z  io.ReadCloser // nil before the first use
+}
+
+var inflaters = sync.Pool{New: func() any { return &inflater{in: bufio.NewReaderSize(nil, 512)} }}
+
 func inflate(r io.Reader, n int) ([]byte, error) {
-	z, err := zlib.NewReader(bufio.NewReaderSize(r, 512))
+	f := inflaters.Get().(*inflater)
+	defer func() {
+		f.in.Reset(nil)
+		inflaters.Put(f)
+	}()
+	f.in.Reset(r)
+	var err error
+	if f.z == nil {
+		f.z, err = zlib.NewReader(f.in)
+	} else {
+		err = f.z.(zlib.Resetter).Reset(f.in, nil)
+	}
 	if err != nil {
+		f.z = nil
 		return nil, errOpaque
 	}
-	defer z.Close()
 	out := make([]byte, n)
-	got, err := io.ReadFull(z, out)
+	got, err := io.ReadFull(f.z, out)
 	if err != nil && err != io.ErrUnexpectedEOF {
 		return nil, errOpaque
 	}

@@ -148,6 +148,7 @@ func (q *quarantine) complete(ctx context.Context, updates []grasp.RefChange, ti
 		err = q.weigh(ctx, st, updates, tips, open)
 	case q.whole && q.holds(open):
 		// git has seen that nothing in the pack points out of it.
+	case q.connectedHere(st, open):
 	default:
 		err = q.r.connected(ctx, q.packs, open, q.r.bounds(st, updates, maxBounds))
 	}
