@@ -132,6 +132,14 @@ type Archive struct {
 	Repos    []string // patterns
 	Services []string // host[:port]
 	ReadOnly bool     // no repository takes branches and tags
+
+	History    int           // older tips that are kept of each repository (G05-06)
+	HistoryAge time.Duration // how long; 0 is for good
+}
+
+// Retention is how much history is kept, in the words of the rules.
+func (a Archive) Retention() grasp.Retention {
+	return grasp.Retention{Tips: a.History, Age: int64(a.HistoryAge / time.Second)}
 }
 
 // Rules is Archive in the words of the rules. What does not parse was refused when it was set.

@@ -147,6 +147,11 @@ func (c *Config) settings() []Setting {
 		boolean(&c.Archive.ReadOnly, "archive.read_only", "false",
 			"Take no pushes of branches and tags at all: what is here follows other servers, and the NIP-11 document says so."),
 
+		count(&c.Archive.History, "archive.history", "1000", 0, 100000,
+			"How many older tips are kept of each archived repository: where a branch or tag goes or is moved elsewhere, what it led to stays here, hidden. gitroost sync status --repo tells of them, and git fetch brings them by their ids. 0 keeps none."),
+		duration(&c.Archive.HistoryAge, "archive.history_age", "0", 0, 36500*day,
+			"How long such a tip is kept. 0 is for good, as long as there are not too many."),
+
 		choice(&c.Log.Level, "log.level", "info", []string{"debug", "info", "warn", "error"},
 			"The least important line that is written. Info has one line for every change of state."),
 		choice(&c.Log.Format, "log.format", "auto", []string{"auto", "text", "json"},

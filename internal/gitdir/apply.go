@@ -69,11 +69,12 @@ func (v *Vault) Apply(ctx context.Context, addr grasp.Addr, edits []grasp.RefCha
 func checkEdits(edits []grasp.RefChange, head grasp.RefName) error {
 	seen := make(map[grasp.RefName]struct{}, len(edits))
 	for _, e := range edits {
-		if _, ok := grasp.ParseRefName(string(e.Ref)); !ok {
-			return refuse("H-253", e.Ref, "the name of the ref is not legal")
-		}
 		if !e.Ref.Visible() {
-			return refuse("G01-506", e.Ref, "only refs/heads/, refs/tags/ and refs/nostr/ may be changed")
+			if err := checkHidden(e); err != nil {
+				return err
+			}
+		} else if _, ok := grasp.ParseRefName(string(e.Ref)); !ok {
+			return refuse("H-253", e.Ref, "the name of the ref is not legal")
 		}
 		if _, twice := seen[e.Ref]; twice {
 			return refuse("H-253", e.Ref, "the ref is changed twice")
@@ -133,7 +134,7 @@ func (r *repo) plan(ctx context.Context, st *state, edits []grasp.RefChange) (ne
 	var gone []grasp.RefName
 	var want []grasp.OID
 	for _, e := range edits {
-		now, ok := st.snap.Refs.Tip(e.Ref)
+		now, ok := st.list.Tip(e.Ref)
 		if !ok {
 			now = grasp.ZeroOID
 		}
@@ -184,7 +185,7 @@ func checkTip(ref grasp.RefName, o grasp.OID, infos map[grasp.OID]objectInfo) er
 	if !ok {
 		return refuse("H-253", ref, "object "+string(o)+" is missing")
 	}
-	if !ref.IsTag() && info.kind != kindCommit {
+	if (ref.IsHead() || ref.IsNostr()) && info.kind != kindCommit {
 		return refuse("H-253", ref, "object "+string(o)+" is a "+info.kind.String()+", not a commit")
 	}
 	return nil

@@ -78,6 +78,17 @@ type SyncRepo struct {
 	Waiting    []SyncWait `json:"waiting"`   // at most MaxSyncRows
 	Lacking    []string   `json:"objects"`   // at most MaxSyncRows
 	Places     []string   `json:"places"`    // where they may be
+
+	Archived bool       `json:"archived,omitempty"`
+	Kept     int        `json:"kept_tips,omitempty"` // older tips that are kept (G05-06)
+	History  []SyncKept `json:"history,omitempty"`   // the newest of these, at most MaxSyncRows
+}
+
+// A SyncKept is an older tip of an archived repository.
+type SyncKept struct {
+	At  int64  `json:"at"` // when it went
+	Ref string `json:"ref"`
+	OID string `json:"object"`
 }
 
 // A SyncWait is an event that waits for its git data.
@@ -255,6 +266,18 @@ func (r SyncRepo) lines(now int64) []string {
 			out = append(out, "no other server is named where that may be; its maintainer can push it")
 		} else {
 			out = append(out, "it is looked for at "+strings.Join(r.Places, ", "))
+		}
+	}
+	if r.Archived && r.Kept == 0 {
+		out = append(out, "it is an archive; no older tips are kept")
+	}
+	if r.Kept > 0 {
+		out = append(out, fmt.Sprintf("%d older %s kept; git fetch <its URL> <id> brings one:", r.Kept, map[bool]string{true: "tip is", false: "tips are"}[r.Kept == 1]))
+		for _, k := range r.History[:min(len(r.History), 20)] {
+			out = append(out, fmt.Sprintf("  %s  %s, until %s ago", k.OID, k.Ref, span(now-k.At)))
+		}
+		if n := r.Kept - min(len(r.History), 20); n > 0 {
+			out = append(out, fmt.Sprintf("  and %d more", n))
 		}
 	}
 	return out

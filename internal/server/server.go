@@ -189,6 +189,7 @@ func (s *Server) build() error {
 		WaitingPerKey:  lim.WaitingPerKey, WaitingPerSource: lim.WaitingPerAddress, WaitingInAll: lim.Waiting,
 		NewReposPerHour: lim.NewRepos, FutureLimit: lim.Future,
 		Boxes: cfg.PRs.Enabled, Sealed: cfg.Archive.ReadOnly,
+		Attic: s.vault, History: cfg.Archive.Retention(),
 		Quotas: cfg.Quotas(), MaxPack: lim.MaxPush, MaxPullPack: lim.MaxPRPush, MaxObjects: uint32(lim.PushObjects),
 	}, s.store, s.vault, s.log.With("room", "steward"))
 
@@ -336,6 +337,9 @@ func (s *Server) rounds(ctx context.Context) {
 				s.log.Warn("cannot look at a repository", "repo", repo.String(), "err", err)
 			}
 			s.lookFor(ctx, repo)
+			if err := s.steward.Forget(ctx, repo); err != nil && ctx.Err() == nil {
+				s.log.Warn("cannot let go of older history", "repo", repo.String(), "err", err)
+			}
 		}
 	}
 }

@@ -112,6 +112,10 @@ func (s *Server) whyNot(ctx context.Context, repo grasp.Addr) (manage.SyncRepo, 
 			out.Announced = "waiting"
 		}
 	}
+	out.Archived = view.Announcements[repo.Owner].Archived
+	if err := s.keptOf(ctx, repo, &out); err != nil {
+		return out, err
+	}
 	may := view.Maintainers(repo.Owner)
 	for _, e := range facts.Entries {
 		pull := e.Event.Kind != grasp.KindAnnouncement && e.Event.Kind != grasp.KindState
@@ -150,6 +154,29 @@ func (s *Server) whyNot(ctx context.Context, repo grasp.Addr) (manage.SyncRepo, 
 		}
 	}
 	return out, nil
+}
+
+// Kept returns the older tips that are kept of an archived repository, the newest first (G05-06).
+func (s *Server) Kept(ctx context.Context, repo grasp.Addr) ([]grasp.Kept, error) {
+	if !s.vault.Exists(repo) {
+		return nil, nil
+	}
+	list, err := s.vault.Kept(ctx, repo)
+	slices.SortFunc(list, func(a, b grasp.Kept) int { return cmp.Or(cmp.Compare(b.At, a.At), cmp.Compare(a.Ref, b.Ref)) })
+	return list, err
+}
+
+// keptOf adds the older tips that are kept of a repository (G05-06).
+func (s *Server) keptOf(ctx context.Context, repo grasp.Addr, out *manage.SyncRepo) error {
+	list, err := s.Kept(ctx, repo)
+	if err != nil {
+		return err
+	}
+	out.Kept = len(list)
+	for _, k := range list[:min(len(list), manage.MaxSyncRows)] {
+		out.History = append(out.History, manage.SyncKept{At: k.At, Ref: string(k.Ref), OID: string(k.OID)})
+	}
+	return nil
 }
 
 // bound is the address of the listener, or where it would be.

@@ -283,6 +283,17 @@ type Vault interface {
 	Remove(ctx context.Context, repo grasp.Addr) error
 }
 
+// An Attic keeps what an archive showed once (G05-06), in refs that nobody is told of; Apply makes them
+// and takes them away. A Vault may be one. Its methods are safe for concurrent use.
+type Attic interface {
+	// Kept returns the older tips that are kept of repo.
+	Kept(ctx context.Context, repo grasp.Addr) ([]grasp.Kept, error)
+
+	// Leaving returns those of edits after which no branch or tag leads to what Old is any more, of
+	// what is here.
+	Leaving(ctx context.Context, repo grasp.Addr, edits []grasp.RefChange) ([]grasp.RefChange, error)
+}
+
 // IngestOptions bound one delivery.
 type IngestOptions struct {
 	MaxBytes   int64 // of the pack as sent; 0 means no limit

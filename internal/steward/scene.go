@@ -79,12 +79,16 @@ func (s *Steward) look(ctx context.Context, v grasp.View, boxes []grasp.Addr) (s
 }
 
 // carryOut makes the repositories what plan says, and removes boxes in which nothing is left.
-func (s *Steward) carryOut(ctx context.Context, id string, sc scene, plan grasp.Plan) error {
+func (s *Steward) carryOut(ctx context.Context, v grasp.View, sc scene, plan grasp.Plan) error {
 	for _, rp := range plan.Repos {
 		if err := s.bring(ctx, rp, sc); err != nil {
 			return err
 		}
-		if err := s.vault.Apply(ctx, rp.Repo, rp.Edits, rp.Head); err != nil {
+		edits, err := s.withHistory(ctx, v, rp)
+		if err != nil {
+			return err
+		}
+		if err := s.vault.Apply(ctx, rp.Repo, edits, rp.Head); err != nil {
 			return fault.Wrap("steward: align "+rp.Repo.String(), err)
 		}
 		if rp.Repo.Box {
@@ -92,7 +96,7 @@ func (s *Steward) carryOut(ctx context.Context, id string, sc scene, plan grasp.
 		}
 	}
 	for box := range sc.doubtful {
-		if box.ID != id {
+		if box.ID != v.ID {
 			continue
 		}
 		if err := s.discard(ctx, sc, box); err != nil {

@@ -110,7 +110,7 @@ func (s *Steward) settleNow(ctx context.Context, id string, arr *arrival, push *
 			return n, fault.Wrap("steward: settle", err)
 		}
 	}
-	if err := s.carryOut(ctx, id, sc, plan); err != nil {
+	if err := s.carryOut(ctx, k.view, sc, plan); err != nil {
 		return n, err
 	}
 	return n, s.conclude(ctx, k, sc, plan, rows, push, &n)

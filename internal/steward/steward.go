@@ -42,6 +42,11 @@ type Config struct {
 	// Sealed refuses branches and tags of all pushes: what is here follows others (G05-03).
 	Sealed bool
 
+	// Attic keeps older tips of archived repositories, as many as History says (G05-06); nil: none are
+	// kept.
+	Attic   Attic
+	History grasp.Retention
+
 	// Boxes opens the contributors' boxes (GRASP-06): anybody may push pull requests to a place of
 	// their own, and announce them by naming it. Closed ones are kept until nothing is left in them.
 	Boxes bool
