@@ -22,7 +22,7 @@ const maxHuntRows = 20_000
 func (s *Store) Hunts(ctx context.Context, limit int) ([]Hunt, error) {
 	var out []Hunt
 	err := s.read(ctx, "store: hunts", func(ctx context.Context, r *reader) error {
-		return r.rows(ctx, `SELECT id, tries, since, next FROM hunts ORDER BY next, id LIMIT ?1`, []any{limit}, func(row scanner) error {
+		return r.rows(ctx, `SELECT id, tries, since, next FROM hunts ORDER BY next, id LIMIT ?1+0`, []any{limit}, func(row scanner) error {
 			var h Hunt
 			var since, next int64
 			err := row.Scan(&h.ID, &h.Tries, &since, &next)

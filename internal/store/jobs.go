@@ -219,7 +219,7 @@ func (a *applier) addJob(r *jobRow) error {
 	}
 	if budget {
 		if err := a.exec(a.ctx, `DELETE FROM jobs WHERE owner = ?1 AND budget = 1 AND id NOT IN
-			(SELECT id FROM jobs WHERE owner = ?1 AND budget = 1 ORDER BY id DESC LIMIT ?2)`, r.owner[:], jobs.KeptSkips); err != nil {
+			(SELECT id FROM jobs WHERE owner = ?1 AND budget = 1 ORDER BY id DESC LIMIT ?2+0)`, r.owner[:], jobs.KeptSkips); err != nil {
 			return err
 		}
 	}

@@ -39,7 +39,7 @@ func (q Jobs) Job(ctx context.Context, id jobs.ID) (job jobs.Job, err error) {
 // The ways to list jobs. ?1 is the limit; then the id before which they are, the time since when,
 // a name or ”, states or ”, a ref or ”, and what each begins with.
 const (
-	jobsRest = ` AND id < ?2 AND created >= ?3 AND (?4 = '' OR name = ?4) AND (?5 = '' OR instr(?5, ',' || state || ',')) AND (?6 = '' OR ref = ?6) ORDER BY id DESC LIMIT ?1`
+	jobsRest = ` AND id < ?2 AND created >= ?3 AND (?4 = '' OR name = ?4) AND (?5 = '' OR instr(?5, ',' || state || ',')) AND (?6 = '' OR ref = ?6) ORDER BY id DESC LIMIT ?1+0`
 
 	sqlJobs        = `SELECT ` + jobColumns + ` FROM jobs WHERE 1` + jobsRest
 	sqlJobsOfOwner = `SELECT ` + jobColumns + ` FROM jobs WHERE owner = ?7` + jobsRest
@@ -48,7 +48,7 @@ const (
 
 	// of one job on one ref of a repository: its last ones are found however long its history is
 	sqlJobsOfLine = `SELECT ` + jobColumns + ` FROM jobs INDEXED BY jobs_line WHERE owner = ?7 AND identifier = ?8 AND box = ?9 AND name = ?4 AND ref = ?6
-		AND id < ?2 AND created >= ?3 AND (?5 = '' OR instr(?5, ',' || state || ',')) ORDER BY id DESC LIMIT ?1`
+		AND id < ?2 AND created >= ?3 AND (?5 = '' OR instr(?5, ',' || state || ',')) ORDER BY id DESC LIMIT ?1+0`
 )
 
 // List is part of jobs.Shelf. An owner and a repository that contradict each other are of no job.
@@ -163,7 +163,7 @@ func (q Jobs) OldLogs(ctx context.Context, r jobs.Retention, now time.Time, limi
 			SELECT id, ended, row_number() OVER (PARTITION BY owner, identifier, box ORDER BY id DESC) AS n,
 				sum(log_bytes) OVER (ORDER BY id DESC ROWS UNBOUNDED PRECEDING) AS bytes
 			FROM jobs INDEXED BY jobs_logs WHERE log = 'kept' AND state NOT IN ('waiting', 'queued', 'running'))
-		WHERE ?1 > 0 AND ended < ?2 OR ?3 > 0 AND n > ?3 OR ?4 > 0 AND bytes > ?4) ORDER BY id DESC LIMIT ?5`,
+		WHERE ?1 > 0 AND ended < ?2 OR ?3 > 0 AND n > ?3 OR ?4 > 0 AND bytes > ?4) ORDER BY id DESC LIMIT ?5+0`,
 		int64(r.LogAge), clampNanos(now.Add(-r.LogAge)), r.LogsOfRepo, r.LogBytes, limit)
 }
 
@@ -172,7 +172,7 @@ func (q Jobs) OldLogs(ctx context.Context, r jobs.Retention, now time.Time, limi
 func (q Jobs) LogsOfGone(ctx context.Context, before time.Time, limit int) ([]jobs.Job, error) {
 	return q.list(ctx, "store: logs of repositories that are gone", `SELECT `+jobColumns+` FROM jobs INDEXED BY jobs_logs
 		WHERE log = 'kept' AND state NOT IN ('waiting', 'queued', 'running') AND box = 0 AND ended < ?1
-		AND NOT EXISTS (SELECT 1 FROM repos r WHERE r.identifier = jobs.identifier AND r.owner = jobs.owner) ORDER BY id DESC LIMIT ?2`,
+		AND NOT EXISTS (SELECT 1 FROM repos r WHERE r.identifier = jobs.identifier AND r.owner = jobs.owner) ORDER BY id DESC LIMIT ?2+0`,
 		clampNanos(before), limit)
 }
 
@@ -199,7 +199,7 @@ func (q Jobs) Prune(ctx context.Context, r jobs.Retention, now time.Time, limit 
 				SELECT id, ended, log, row_number() OVER (PARTITION BY owner, identifier, box ORDER BY id DESC) AS n,
 					row_number() OVER (PARTITION BY owner, identifier, box, name, ref ORDER BY id DESC) AS line
 				FROM jobs WHERE state NOT IN ('waiting', 'queued', 'running'))
-			WHERE log <> 'kept' AND (?1 > 0 AND (ended < ?2 AND line > 1 OR ended < ?3) OR ?4 > 0 AND n > ?4) ORDER BY id DESC LIMIT ?5`,
+			WHERE log <> 'kept' AND (?1 > 0 AND (ended < ?2 AND line > 1 OR ended < ?3) OR ?4 > 0 AND n > ?4) ORDER BY id DESC LIMIT ?5+0`,
 			[]any{int64(r.Age), clampNanos(now.Add(-r.Age)), clampNanos(now.Add(-jobs.MaxLast * r.Age)), r.PerRepo, limit},
 			func(row scanner) error {
 				var id string

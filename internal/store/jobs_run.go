@@ -211,7 +211,7 @@ func (p *prepared) jobByID(ctx context.Context, id jobs.ID) (job jobs.Job, found
 // Abandoned is part of jobs.Queue.
 func (q Jobs) Abandoned(ctx context.Context, by string, at time.Time, alone bool, limit int) ([]jobs.Job, error) {
 	return q.list(ctx, "store: abandoned", `SELECT `+jobColumns+` FROM jobs INDEXED BY jobs_running
-		WHERE state = 'running' AND (held_until < ?1 OR ?2 AND held_by <> ?3) ORDER BY id LIMIT ?4`, clampNanos(at), alone, by, limit)
+		WHERE state = 'running' AND (held_until < ?1 OR ?2 AND held_by <> ?3) ORDER BY id LIMIT ?4+0`, clampNanos(at), alone, by, limit)
 }
 
 const sqlNextJob = `SELECT run_after FROM jobs INDEXED BY jobs_due WHERE pool = ?1 AND run_after > ?2 AND state = 'queued' ORDER BY run_after LIMIT 1`

@@ -41,7 +41,7 @@ const (
 func (s *Store) Peers(ctx context.Context) ([]Peer, error) {
 	var out []Peer
 	err := s.read(ctx, "store: peers", func(ctx context.Context, r *reader) error {
-		return r.rows(ctx, `SELECT url, fails, since, next, bad, seen, whole, repass, trouble FROM peers ORDER BY url LIMIT ?1`,
+		return r.rows(ctx, `SELECT url, fails, since, next, bad, seen, whole, repass, trouble FROM peers ORDER BY url LIMIT ?1+0`,
 			[]any{maxPeerRows}, func(row scanner) error {
 				var p Peer
 				var since, next, seen, full, repass *int64
@@ -80,7 +80,7 @@ func (s *Store) WritePeer(ctx context.Context, p Peer) error {
 func (s *Store) Unwanted(ctx context.Context, limit int) ([]Unwanted, error) {
 	var out []Unwanted
 	err := s.read(ctx, "store: unwanted", func(ctx context.Context, r *reader) error {
-		return r.rows(ctx, `SELECT id, subject, until FROM unwanted ORDER BY seq LIMIT ?1`, []any{limit}, func(row scanner) error {
+		return r.rows(ctx, `SELECT id, subject, until FROM unwanted ORDER BY seq LIMIT ?1+0`, []any{limit}, func(row scanner) error {
 			var u Unwanted
 			var id id32
 			var until int64
@@ -198,7 +198,7 @@ func (s *Store) Unknown(ctx context.Context, ids []grasp.EventID) ([]grasp.Event
 
 const (
 	sqlAnnounced = `SELECT seq, raw, shelf FROM events INDEXED BY events_announced
-		WHERE kind = 30617 AND seq > ?1 ORDER BY seq LIMIT ?2`
+		WHERE kind = 30617 AND seq > ?1 ORDER BY seq LIMIT ?2+0`
 	sqlAnnouncedOf = `SELECT e.raw, e.shelf FROM subjects s CROSS JOIN events e ON e.seq = s.event
 		WHERE s.identifier = ?1 AND e.kind = 30617`
 	sqlUnknown = `SELECT j.value FROM json_each(?1) j WHERE NOT EXISTS (SELECT 1 FROM events WHERE id = unhex(j.value))`

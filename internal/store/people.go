@@ -67,7 +67,7 @@ func (s *Store) People(ctx context.Context, coord string, limit int) ([]grasp.Pu
 }
 
 const sqlPeople = `SELECT e.id, e.pubkey FROM tags t CROSS JOIN events e ON e.seq = t.event
-	WHERE t.key = ?1 ORDER BY t.created_at DESC, t.id LIMIT ?2`
+	WHERE t.key = ?1 ORDER BY t.created_at DESC, t.id LIMIT ?2+0`
 
 // perNames is how many keys or ids one Query names.
 const perNames = 100

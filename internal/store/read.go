@@ -116,11 +116,11 @@ func (s *Store) Due(ctx context.Context, now time.Time, limit int) (steward.Due,
 		}
 		var err error
 		if due.Waiting, err = entries(`SELECT `+entryColumns+` FROM events e INDEXED BY events_deadline
-			WHERE shelf = 1 AND deadline <= ?1 ORDER BY deadline LIMIT ?2`, clampNanos(now)); err != nil {
+			WHERE shelf = 1 AND deadline <= ?1 ORDER BY deadline LIMIT ?2+0`, clampNanos(now)); err != nil {
 			return err
 		}
 		expired, err := entries(`SELECT `+entryColumns+` FROM events e INDEXED BY events_expires
-			WHERE shelf = 1 AND expires IS NOT NULL AND expires <= ?1 ORDER BY expires LIMIT ?2`, now.Unix())
+			WHERE shelf = 1 AND expires IS NOT NULL AND expires <= ?1 ORDER BY expires LIMIT ?2+0`, now.Unix())
 		if err != nil {
 			return err
 		}
@@ -130,7 +130,7 @@ func (s *Store) Due(ctx context.Context, now time.Time, limit int) (steward.Due,
 			}
 		}
 		if due.Expired, err = entries(`SELECT `+entryColumns+` FROM events e INDEXED BY events_expires
-			WHERE shelf = 2 AND expires IS NOT NULL AND expires <= ?1 ORDER BY expires LIMIT ?2`, now.Unix()); err != nil {
+			WHERE shelf = 2 AND expires IS NOT NULL AND expires <= ?1 ORDER BY expires LIMIT ?2+0`, now.Unix()); err != nil {
 			return err
 		}
 		for _, text := range []string{sqlDueOrphans, sqlDueBoxes} {
@@ -147,7 +147,7 @@ func (s *Store) Due(ctx context.Context, now time.Time, limit int) (steward.Due,
 		due.Orphans = due.Orphans[:min(len(due.Orphans), limit)]
 		for _, h := range []grasp.Hosting{grasp.Withdrawn, grasp.Deleted} {
 			err := r.rows(ctx, `SELECT identifier, owner, hosting, since FROM repos
-				WHERE hosting = ?1 ORDER BY since LIMIT ?2`, []any{h, limit}, func(row scanner) error {
+				WHERE hosting = ?1 ORDER BY since LIMIT ?2+0`, []any{h, limit}, func(row scanner) error {
 				repo, err := scanRepo(row)
 				due.Repos = append(due.Repos, repo)
 				return err
@@ -163,8 +163,8 @@ func (s *Store) Due(ctx context.Context, now time.Time, limit int) (steward.Due,
 }
 
 const (
-	sqlDueOrphans = `SELECT identifier, owner, event, deadline, 0 FROM orphans WHERE deadline <= ?1 ORDER BY deadline LIMIT ?2`
-	sqlDueBoxes   = `SELECT identifier, owner, event, deadline, 1 FROM box_orphans WHERE deadline <= ?1 ORDER BY deadline LIMIT ?2`
+	sqlDueOrphans = `SELECT identifier, owner, event, deadline, 0 FROM orphans WHERE deadline <= ?1 ORDER BY deadline LIMIT ?2+0`
+	sqlDueBoxes   = `SELECT identifier, owner, event, deadline, 1 FROM box_orphans WHERE deadline <= ?1 ORDER BY deadline LIMIT ?2+0`
 )
 
 // Unsettled returns, sorted, the identifiers that were marked and not cleared since, and those
@@ -347,7 +347,7 @@ func (s *Store) Repos(ctx context.Context, limit int) ([]RepoInfo, error) {
 			CROSS JOIN events e INDEXED BY events_version
 			ON e.kind = 30617 AND e.pubkey = r.owner AND e.d = r.identifier AND e.shelf = 2 AND e.d IS NOT NULL
 			WHERE r.hosting IN (1, 2) AND (e.expires IS NULL OR e.expires > ?1)
-			ORDER BY r.since DESC LIMIT ?2`, []any{s.cfg.Now().Unix(), limit}, func(row scanner) error {
+			ORDER BY r.since DESC LIMIT ?2+0`, []any{s.cfg.Now().Unix(), limit}, func(row scanner) error {
 			var i RepoInfo
 			var owner id32
 			var since *int64
@@ -370,7 +370,7 @@ func (s *Store) ReposAfter(ctx context.Context, after grasp.Addr, limit int) ([]
 	var out []grasp.Addr
 	err := s.read(ctx, "store: repos", func(ctx context.Context, r *reader) error {
 		return r.rows(ctx, `SELECT owner, identifier FROM repos INDEXED BY repos_owner
-			WHERE (owner, identifier) > (?1, ?2) ORDER BY owner, identifier LIMIT ?3`,
+			WHERE (owner, identifier) > (?1, ?2) ORDER BY owner, identifier LIMIT ?3+0`,
 			[]any{owner[:], after.ID, limit}, func(row scanner) error {
 				var key id32
 				var a grasp.Addr

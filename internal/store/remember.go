@@ -285,7 +285,7 @@ func (r *reader) renew(ctx context.Context) error {
 
 // scanID looks as the other scans do, for one event at most.
 const scanID = `SELECT created_at, id, seq, kind, expires FROM events INDEXED BY events_id WHERE shelf = 2 AND id = ?5
-	AND created_at <= ?1 AND ?2 IS NOT NULL AND created_at >= ?3 LIMIT ?4`
+	AND created_at <= ?1 AND ?2 IS NOT NULL AND created_at >= ?3 LIMIT ?4+0`
 
 // newest reads the first n entries of a range with their events. Those that are in memory already
 // are not read again.

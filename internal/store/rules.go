@@ -35,7 +35,7 @@ func (s *Store) book(ctx context.Context, op string, f func(a *applier) error) e
 func (s *Store) Rules(ctx context.Context) ([]grasp.Rule, error) {
 	var out []grasp.Rule
 	err := s.read(ctx, "store: rules", func(ctx context.Context, r *reader) error {
-		return r.rows(ctx, `SELECT number, topic, name, action, reason, author, at FROM rules ORDER BY number LIMIT ?1`,
+		return r.rows(ctx, `SELECT number, topic, name, action, reason, author, at FROM rules ORDER BY number LIMIT ?1+0`,
 			[]any{steward.MaxRules}, func(row scanner) error {
 				rule := grasp.Rule{Source: grasp.FromTable}
 				var topic, name, action string
@@ -136,7 +136,7 @@ type stocktake struct {
 }
 
 // behind is the part of a stocktake that skips what was seen.
-const behind = ` AND (e.created_at < ?2 OR e.created_at = ?2 AND e.id > ?3) ORDER BY e.created_at DESC, e.id LIMIT ?1`
+const behind = ` AND (e.created_at < ?2 OR e.created_at = ?2 AND e.id > ?3) ORDER BY e.created_at DESC, e.id LIMIT ?1+0`
 
 const (
 	takeAuthor        = `SELECT ` + entryColumns + ` FROM events e INDEXED BY events_author WHERE e.pubkey = ?4 AND e.shelf = 2` + behind
@@ -153,7 +153,7 @@ const (
 	takeOwnerWaiting = `SELECT ` + entryColumns + ` FROM events e INDEXED BY events_waiting
 		WHERE e.pubkey = ?4 AND e.kind = ?5 AND e.shelf = 1` + behind
 	takeTag = `SELECT ` + entryColumns + ` FROM tags t CROSS JOIN events e ON e.seq = t.event
-		WHERE t.key = ?4 AND (t.created_at < ?2 OR t.created_at = ?2 AND t.id > ?3) ORDER BY t.created_at DESC, t.id LIMIT ?1`
+		WHERE t.key = ?4 AND (t.created_at < ?2 OR t.created_at = ?2 AND t.id > ?3) ORDER BY t.created_at DESC, t.id LIMIT ?1+0`
 )
 
 // stocktakes returns what has to be gone through for s.
@@ -243,9 +243,9 @@ func (s *Store) Concerned(ctx context.Context, sub grasp.Subject, from steward.M
 var errEnough = fault.E(fault.TooLarge, "store: concerned", "enough for one batch")
 
 const (
-	sqlHomesOf    = `SELECT identifier, owner, hosting, since FROM repos INDEXED BY repos_owner WHERE owner = ?4 AND (identifier, owner) > (?2, ?3) ORDER BY identifier LIMIT ?1`
-	sqlHomesNamed = `SELECT identifier, owner, hosting, since FROM repos WHERE identifier = ?4 AND (identifier, owner) > (?2, ?3) ORDER BY owner LIMIT ?1`
-	sqlHome       = `SELECT identifier, owner, hosting, since FROM repos WHERE identifier = ?4 AND owner = ?5 AND (identifier, owner) > (?2, ?3) LIMIT ?1`
+	sqlHomesOf    = `SELECT identifier, owner, hosting, since FROM repos INDEXED BY repos_owner WHERE owner = ?4 AND (identifier, owner) > (?2, ?3) ORDER BY identifier LIMIT ?1+0`
+	sqlHomesNamed = `SELECT identifier, owner, hosting, since FROM repos WHERE identifier = ?4 AND (identifier, owner) > (?2, ?3) ORDER BY owner LIMIT ?1+0`
+	sqlHome       = `SELECT identifier, owner, hosting, since FROM repos WHERE identifier = ?4 AND owner = ?5 AND (identifier, owner) > (?2, ?3) LIMIT ?1+0`
 )
 
 // Homes is part of steward.Books.

@@ -22,7 +22,7 @@ const (
 // of the one before, which is at created_at ?1 and id ?2. What has expired, or is of another kind,
 // is sorted out by the iterator, so that no page looks at more entries than it returns.
 const scanTail = ` AND created_at <= ?1 AND (created_at < ?1 OR id > ?2) AND created_at >= ?3
-	ORDER BY created_at DESC, id LIMIT ?4`
+	ORDER BY created_at DESC, id LIMIT ?4+0`
 
 // The scans, one per index that answers filters.
 const (

@@ -15,6 +15,10 @@ import (
 
 // A prepared is a connection that prepares every statement once. The texts of statements are
 // constants, so there are as many as this package has, and no more.
+//
+// SQLite prepares a statement anew, which takes longer than most do, whenever a value is bound that it
+// looked at when it planned: one that is compared with a column in the condition of a partial index, so that
+// statements name their index; and a limit, unless it is an expression. That is why limits are "?4+0".
 type prepared struct {
 	conn  *sql.Conn
 	stmts map[string]*sql.Stmt

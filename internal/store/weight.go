@@ -82,7 +82,7 @@ const (
 		LEFT JOIN weights w ON w.box = 0 AND w.owner = r.owner AND w.identifier = r.identifier
 		WHERE r.owner = ?1 GROUP BY r.hosting`
 	sqlOldest = `SELECT identifier, owner, hosting, since FROM repos INDEXED BY repos_kept
-		WHERE owner = ?1 AND hosting = 3 ORDER BY since, identifier LIMIT ?2`
+		WHERE owner = ?1 AND hosting = 3 ORDER BY since, identifier LIMIT ?2+0`
 )
 
 // keptBoxes is Kept for contributors' boxes. A ref that is on its way in counts: it has a placeholder.
@@ -130,9 +130,9 @@ func (s *Store) Walk(ctx context.Context, after grasp.Addr, limit int) ([]stewar
 const (
 	sqlWalk = `SELECT r.identifier, r.owner, ifnull(w.own, 0), ifnull(w.pulls, 0) FROM repos r
 		LEFT JOIN weights w ON w.box = 0 AND w.owner = r.owner AND w.identifier = r.identifier
-		WHERE (r.identifier, r.owner) > (?1, ?2) ORDER BY r.identifier, r.owner LIMIT ?3`
+		WHERE (r.identifier, r.owner) > (?1, ?2) ORDER BY r.identifier, r.owner LIMIT ?3+0`
 	sqlWalkBoxes = `SELECT identifier, owner, own, pulls FROM weights
-		WHERE box = 1 AND (owner, identifier) > (?1, ?2) ORDER BY owner, identifier LIMIT ?3`
+		WHERE box = 1 AND (owner, identifier) > (?1, ?2) ORDER BY owner, identifier LIMIT ?3+0`
 )
 
 // A Holder is one key and what it keeps here.
@@ -151,7 +151,7 @@ func (s *Store) Holders(ctx context.Context, limit int) (list []Holder, all stew
 			return err
 		}
 		return r.rows(ctx, `SELECT owner, sum(box = 0), sum(box), sum(own), sum(pulls) FROM weights
-			GROUP BY owner ORDER BY sum(own + pulls) DESC, owner LIMIT ?1`, []any{limit}, func(row scanner) error {
+			GROUP BY owner ORDER BY sum(own + pulls) DESC, owner LIMIT ?1+0`, []any{limit}, func(row scanner) error {
 			var h Holder
 			var key id32
 			err := row.Scan(&key, &h.Repos, &h.Boxes, &h.Total.Own, &h.Total.Pulls)

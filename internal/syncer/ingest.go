@@ -80,7 +80,7 @@ func (c *session) takeAll(b *pile) error {
 	var again []arrival
 	for len(fresh) > 0 {
 		n, first := 1, rank(fresh[0].ev.Kind)
-		for sideBySide(first) && n < len(fresh) && n < maxSide && rank(fresh[n].ev.Kind) == first {
+		for sideBySide(first) && n < len(fresh) && rank(fresh[n].ev.Kind) == first {
 			n++
 		}
 		late, err := c.takeSome(fresh[:n])
@@ -145,7 +145,8 @@ func (c *session) fresh(list []arrival) ([]arrival, error) {
 	}), nil
 }
 
-// takeSome decides about events side by side. late are those that nothing here connected to.
+// takeSome decides about events side by side, maxSide at a time: while some are written others are
+// verified. late are those that nothing here connected to.
 func (c *session) takeSome(list []arrival) (late []arrival, err error) {
 	if len(list) == 1 {
 		was, err := c.take(list[0])
@@ -154,18 +155,29 @@ func (c *session) takeSome(list []arrival) (late []arrival, err error) {
 		}
 		return late, err
 	}
-	var mu sync.Mutex
+	var mu sync.Mutex // guards the results, and next
 	var all sync.WaitGroup
-	for _, a := range list {
+	next := 0
+	another := func() (a arrival, ok bool) {
+		mu.Lock()
+		defer mu.Unlock()
+		if err != nil || next == len(list) {
+			return a, false
+		}
+		next++
+		return list[next-1], true
+	}
+	for range min(len(list), maxSide) {
 		all.Go(func() {
-			was, e := false, error(nil)
-			if e = guarded(func() (err error) { was, err = c.take(a); return err }); e != nil || was {
+			for a, ok := another(); ok; a, ok = another() {
+				was, e := false, error(nil)
+				e = guarded(func() (err error) { was, err = c.take(a); return err })
 				mu.Lock()
-				defer mu.Unlock()
 				err = cmp.Or(err, e)
 				if was {
 					late = append(late, a)
 				}
+				mu.Unlock()
 			}
 		})
 	}
