@@ -54,11 +54,17 @@ type Config struct {
 	Kinds     Kinds
 	Limits    Limits
 	Engine    Engine
+	Testing   Testing
 
 	// What stands in the file alone.
 	Jobs    []Job                   // what is done when something happens to a repository
 	Secrets map[string]SecretSource // where secrets are, and who may have them
 	Targets map[string]work.Target  // who can be told something
+}
+
+// Testing is what tests of the whole program set and nobody else should.
+type Testing struct {
+	ClockSkew time.Duration // by which this server's clock is ahead of the computer's; negative: behind
 }
 
 // Admin is what is for the operator alone.
@@ -321,6 +327,14 @@ func (c Config) Authorities(bound string) []string {
 func (c Config) OnlyHere() bool {
 	host, _ := splitPort(c.Listen)
 	return loopback(host)
+}
+
+// private reports whether the public listener has an address that the world cannot reach: loopback, a private
+// network, or the link alone. A name or all addresses are none.
+func (c Config) private() bool {
+	host, _ := splitPort(c.Listen)
+	ip, err := netip.ParseAddr(strings.Trim(host, "[]"))
+	return loopback(host) || err == nil && (ip.IsPrivate() || ip.IsLinkLocalUnicast())
 }
 
 func splitDomain(s string) (scheme, authority string) {

@@ -219,6 +219,35 @@ func duration(p *time.Duration, name, def string, low, high time.Duration, doc s
 	}
 }
 
+// skew is a duration that may be negative, at most most either way.
+func skew(p *time.Duration, name string, most time.Duration, doc string) Setting {
+	return Setting{
+		Name: name, Default: "0s", Doc: doc, Unit: "duration",
+		Limit: "-" + Duration(most) + " to " + Duration(most),
+		set: func(s string) error {
+			rest, behind := strings.CutPrefix(strings.TrimSpace(s), "-")
+			d, err := ParseDuration(rest)
+			if err != nil {
+				return err
+			}
+			if d > most {
+				return fmt.Errorf("is %s; it may be -%s to %s", quoted(s), Duration(most), Duration(most))
+			}
+			if *p = d; behind {
+				*p = -d
+			}
+			return nil
+		},
+		get: func() string {
+			if *p < 0 {
+				return "-" + Duration(-*p)
+			}
+			return Duration(*p)
+		},
+		num: func() float64 { return p.Seconds() },
+	}
+}
+
 var units = []struct {
 	name string
 	n    int64

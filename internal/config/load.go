@@ -225,6 +225,10 @@ func (l *loader) check() {
 	if c.Archive.Mode != "off" && !c.Sync.Enabled {
 		l.fault(l.where("archive.mode", "sync.enabled"), "archive.mode (%s) follows other servers, and sync.enabled is false; set it to true, or archive.mode to off", c.Archive.Mode)
 	}
+	if c.Testing.ClockSkew != 0 && !c.private() {
+		l.fault(l.where("testing.clock_skew"), "testing.clock_skew (%s) is for tests, and %s may be reached by the world; remove it, or listen on an address of loopback or of a private network",
+			l.names["testing.clock_skew"].get(), c.Listen)
+	}
 	if c.Domain == "" && !c.OnlyHere() {
 		l.out.Warnings = append(l.out.Warnings, fmt.Sprintf(
 			"domain is not set although %s can be reached from outside: repositories must be announced for %s; set domain to the name that visitors use",

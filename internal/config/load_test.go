@@ -236,6 +236,9 @@ func TestFaultsNamePlaceAndRemedy(t *testing.T) {
 			`gitroost.yaml:2: limits.max_pr_push (256 MiB) is larger than limits.max_push (1 MiB)`}},
 		{"pings that come too late", "limits:\n  ping: 3m\n", []string{
 			`gitroost.yaml:2: limits.ping (3m) is not shorter than limits.socket_idle (2m)`}},
+		{"a wrong clock in public", "listen: 0.0.0.0:5\ntesting.clock_skew: -10m\n", []string{"testing.clock_skew (-10m) is for tests, and 0.0.0.0:5 may be reached by the world"}},
+		{"a wrong clock under a name", "listen: git.example.com:5\ntesting.clock_skew: 10m\n", []string{"is for tests"}},
+		{"a clock that is too wrong", "testing.clock_skew: -8d\n", []string{"it may be -7d to 7d"}},
 		{"control characters", "name: \"a\\u202eb\"\n", []string{"name contains the control character U+202E"}},
 		{"metrics in public", "listen: 127.0.0.1:5\nadmin.listen: 127.0.0.1:5\n", []string{"give it a port of its own"}},
 	} {

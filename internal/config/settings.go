@@ -275,5 +275,8 @@ func (c *Config) settings() []Setting {
 			"How long a WebSocket may be silent, answers to pings included."),
 		duration(&l.Keepalive, "limits.keepalive", "2m", time.Second, time.Hour,
 			"How long an HTTP connection is kept for the next request."),
-	}, relayLimits(&l.RelayLimits)), engine(&c.Engine)...)
+	}, relayLimits(&l.RelayLimits)), append(engine(&c.Engine),
+		skew(&c.Testing.ClockSkew, "testing.clock_skew", 7*day,
+			"For tests alone: how far the clock of this server is ahead of the computer's, or behind with a minus. It is refused where `listen` is an address that the world may reach."),
+	)...)
 }

@@ -17,7 +17,7 @@ const bodyTime = 15 * time.Second
 
 // read reads the body of a request; false means that the answer was given.
 func (x *visit) read() bool {
-	_ = x.w.rc.SetReadDeadline(x.h.cfg.Now().Add(bodyTime))
+	_ = x.w.rc.SetReadDeadline(x.h.cfg.Wire().Add(bodyTime))
 	defer func() { _ = x.w.rc.SetReadDeadline(time.Time{}) }()
 	b, err := io.ReadAll(io.LimitReader(x.r.Body, MaxBody+1))
 	switch {

@@ -92,6 +92,9 @@ type Config struct {
 	Now         func() time.Time
 	Authorities []string // host[:port] under which this server is known, for NIP-98
 
+	// Wire is the clock by which deadlines of connections are set: the computer's. Default Now.
+	Wire func() time.Time
+
 	// MaxFollowers is how many follow logs at a time, MaxPerNetwork how many of one network, and MaxReaders
 	// how many logs are sent at a time. Default 500, 50 and 64.
 	MaxFollowers, MaxPerNetwork, MaxReaders int
@@ -122,6 +125,9 @@ type Handler struct {
 
 // New returns the door. log may be nil.
 func New(cfg Config, board Board, control Control, oracle Oracle, gate Gate, pages Pages, log *slog.Logger) *Handler {
+	if cfg.Wire == nil {
+		cfg.Wire = cfg.Now
+	}
 	for _, d := range []struct {
 		v *int
 		n int
@@ -449,7 +455,7 @@ type patient struct {
 }
 
 func (p patient) Write(b []byte) (int, error) {
-	_ = p.rc.SetWriteDeadline(p.cfg.Now().Add(p.cfg.Idle))
+	_ = p.rc.SetWriteDeadline(p.cfg.Wire().Add(p.cfg.Idle))
 	return p.ResponseWriter.Write(b)
 }
 
@@ -457,7 +463,7 @@ func (p patient) Write(b []byte) (int, error) {
 func (p patient) Unwrap() http.ResponseWriter { return p.ResponseWriter }
 
 func (p patient) flush() error {
-	_ = p.rc.SetWriteDeadline(p.cfg.Now().Add(p.cfg.Idle))
+	_ = p.rc.SetWriteDeadline(p.cfg.Wire().Add(p.cfg.Idle))
 	err := p.rc.Flush()
 	if errors.Is(err, http.ErrNotSupported) {
 		return nil

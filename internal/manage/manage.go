@@ -77,6 +77,9 @@ const MaxBody = 64 << 10
 type Config struct {
 	Now func() time.Time
 
+	// Wire is the clock by which deadlines of connections are set: the computer's. Default Now.
+	Wire func() time.Time
+
 	// Authorities are the host[:port] under which this server is known: a NIP-98 event names one
 	// of them.
 	Authorities []string
@@ -111,6 +114,9 @@ type Handler struct {
 
 // New returns the door to desk and house.
 func New(cfg Config, desk Desk, house House, log *slog.Logger) *Handler {
+	if cfg.Wire == nil {
+		cfg.Wire = cfg.Now
+	}
 	return &Handler{cfg: cfg, desk: desk, house: house, log: log, who: nip98.New(cfg.Now, cfg.Authorities)}
 }
 
@@ -161,7 +167,7 @@ func (h *Handler) Local() http.Handler {
 
 // body reads a call.
 func (h *Handler) body(w http.ResponseWriter, r *http.Request) ([]byte, bool) {
-	_ = http.NewResponseController(w).SetReadDeadline(h.cfg.Now().Add(bodyTime))
+	_ = http.NewResponseController(w).SetReadDeadline(h.cfg.Wire().Add(bodyTime))
 	body, err := io.ReadAll(io.LimitReader(r.Body, MaxBody+1))
 	switch {
 	case err != nil:

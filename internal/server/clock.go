@@ -1,6 +1,20 @@
 package server
 
-import "time"
+import (
+	"time"
+
+	"github.com/gitroost/gitroost/internal/config"
+)
+
+// timeOf is where a server that was handed no clock looks what time it is: at the computer's, which tests
+// put wrong by testing.clock_skew.
+func timeOf(cfg config.Config) func() time.Time {
+	skew := cfg.Testing.ClockSkew
+	if skew == 0 {
+		return time.Now
+	}
+	return func() time.Time { return time.Now().Add(skew) }
+}
 
 // A clock is the jobs.Clock of the house.
 type clock struct {

@@ -131,7 +131,7 @@ func (s *Server) admins() []grasp.PubKey {
 // manager builds the operator's door.
 func (s *Server) manager(authorities []string) *manage.Handler {
 	cfg := manage.Config{
-		Now: s.now, Authorities: authorities, Admins: s.admins(), Never: s.cfg.TrustedProxies, Grace: s.cfg.Repos.DeletedGrace,
+		Now: s.now, Wire: s.wire, Authorities: authorities, Admins: s.admins(), Never: s.cfg.TrustedProxies, Grace: s.cfg.Repos.DeletedGrace,
 		Others: others{s},
 	}
 	if s.jobs != nil {

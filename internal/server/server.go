@@ -48,6 +48,7 @@ type Server struct {
 	public string       // URL by which people reach it
 	self   grasp.PubKey // of the server itself
 	now    func() time.Time
+	wire   func() time.Time // likewise, for deadlines of connections: the kernel has the computer's clock
 	tick   <-chan time.Time // when the desk sweeps; nil means every sweepEvery
 
 	putClock bool // the clock was handed in
@@ -85,13 +86,13 @@ type Option func(*Server)
 
 // WithClock hands in the clock, and the ticks at which the desk sweeps.
 func WithClock(now func() time.Time, tick <-chan time.Time) Option {
-	return func(s *Server) { s.now, s.tick, s.putClock = now, tick, true }
+	return func(s *Server) { s.now, s.wire, s.tick, s.putClock = now, now, tick, true }
 }
 
 // New opens the data folder, builds the rooms and binds the listeners. Nothing is served before
 // Run. A data folder that another process uses is an error.
 func New(ctx context.Context, cfg config.Config, log *slog.Logger, opts ...Option) (_ *Server, err error) {
-	s := &Server{cfg: cfg, log: log, now: time.Now, ready: make(chan struct{})}
+	s := &Server{cfg: cfg, log: log, now: timeOf(cfg), wire: time.Now, ready: make(chan struct{})}
 	for _, o := range opts {
 		o(s)
 	}
@@ -209,11 +210,11 @@ func (s *Server) build() error {
 	}), countingDesk{s.steward, &s.limited, s.arrived}, s.store, s.log.With("room", "relay"))
 
 	door := githttp.New(githttp.Config{
-		Version: Version(), Boxes: cfg.PRs.Enabled, Now: s.now, Idle: lim.Idle, Wall: lim.PushTime,
+		Version: Version(), Boxes: cfg.PRs.Enabled, Now: s.wire, Idle: lim.Idle, Wall: lim.PushTime,
 		DrainBytes: lim.Drain, DrainIdle: lim.DrainIdle, Section: lim.Section, MaxBody: lim.MaxPush, MaxPullBody: lim.MaxPRPush,
 		MaxCommands: lim.PushCommands, MaxFetches: serving(cfg.Git.Serving), MaxPushes: cfg.Git.Receiving,
 		MaxWaiting: cfg.Git.Waiting, SlotWait: cfg.Git.Wait, Answers: s.answers, Network: addresses.prefix,
-		Follow: s.jobs.followPush, At: s.jobs.clock.At,
+		Follow: s.jobs.followPush, At: clock{s.wire, s.putClock}.At,
 	}, desk{s.steward, s.jobs}, s.vault, s.log.With("room", "githttp"))
 
 	pages := web.New(web.Config{

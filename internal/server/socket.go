@@ -129,7 +129,7 @@ func Manage(ctx context.Context, cfg config.Config, log *slog.Logger, method str
 	if _, err := os.Stat(filepath.Join(cfg.Data, "gitroost.db")); errors.Is(err, fs.ErrNotExist) {
 		return nil, fault.Errorf(fault.NotFound, op, "there is no server's data in %s; name its folder with --data", cfg.Data)
 	}
-	s := &Server{cfg: cfg, log: log, now: time.Now}
+	s := &Server{cfg: cfg, log: log, now: timeOf(cfg), wire: time.Now}
 	defer s.release()
 	if err := s.openData(ctx); err != nil {
 		if perr != nil && fault.Is(err, fault.Invalid) {
