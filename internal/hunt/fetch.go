@@ -23,6 +23,9 @@ func (h *Hunter) once(ctx context.Context, q *quarry) (res result) {
 		res.trouble = message(err)
 		return res
 	}
+	h.mu.Lock()
+	q.shut = nil
+	h.mu.Unlock()
 	res.over = true
 	for _, l := range lacks {
 		res.lacking += len(l.Objects)
@@ -107,6 +110,7 @@ func (h *Hunter) lack(ctx context.Context, q *quarry, l steward.Lack, res *resul
 				res.full, res.after = r.url.Host(), after
 			} else {
 				res.called = true
+				h.wasShut(q, r.url.Host())
 			}
 			if hopeless(err) {
 				h.putOff(q, r.url)
@@ -210,6 +214,16 @@ func (h *Hunter) remember(q *quarry, at, tips string) {
 // more than is taken, or what must not come in. Each may have cost others much.
 func hopeless(err error) bool {
 	return dial.IsForbidden(err) || fault.Is(err, fault.TooLarge) || fault.Is(err, fault.Refused)
+}
+
+// wasShut remembers that a host could not be asked.
+func (h *Hunter) wasShut(q *quarry, host string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if q.shut == nil {
+		q.shut = map[string]bool{}
+	}
+	q.shut[host] = true // at most steward.MaxPlaces
 }
 
 // putOff has a remote called again only within the hour.

@@ -125,6 +125,7 @@ type quarry struct {
 	full  string               // the host whose budget was used up, or ""
 	tried map[string]string    // by remote: the refs that it showed, to no avail
 	later map[string]time.Time // by remote: it is not called before
+	shut  map[string]bool      // hosts that could not be asked the last time
 }
 
 // A Hunter looks for what is missing. It is safe for concurrent use. Run does the work.
@@ -190,6 +191,26 @@ func (h *Hunter) Wake(id string, direct bool) {
 	q.Tries, q.Since = 0, now
 	if at := now.Add(after); q.busy || at.Before(q.Next) {
 		q.Next = at
+	}
+}
+
+// Reached says that host, as URLs have it, can be talked to again. What was looked for there in vain is looked
+// for again at once: a server that comes back is not waited for until the next try would be due. It never blocks.
+func (h *Hunter) Reached(host string) {
+	at := h.cfg.Now().Add(h.cfg.Synced)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, q := range h.all {
+		if !q.shut[host] {
+			continue
+		}
+		delete(q.shut, host) // once: a host that answers events and no git is asked as often as any
+		if q.busy {
+			q.again = true
+		}
+		if at.Before(q.Next) {
+			q.Next = at
+		}
 	}
 }
 
@@ -263,8 +284,15 @@ func (h *Hunter) recall(ctx context.Context) {
 		if at := soon(); r.Next.Before(at) {
 			r.Next = at
 		}
-		if limit := now.Add(hourly); r.Next.After(limit) {
-			r.Next = limit // the clock was put back
+		if r.Since.After(now) {
+			r.Since = now // the clock was put back
+		}
+		limit := now.Add(hourly)
+		if now.Sub(r.Since) < time.Hour {
+			limit = now.Add(max(h.cfg.Direct, steps[len(steps)-1]))
+		}
+		if r.Next.After(limit) {
+			r.Next = limit
 		}
 		if h.all[r.ID] == nil && len(h.all) < MaxHunts {
 			h.all[r.ID] = &quarry{Record: r}

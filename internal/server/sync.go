@@ -39,7 +39,7 @@ func (s *Server) buildSync(site grasp.Site) {
 	}
 	s.sync = syncer.New(syncer.Config{
 		Plus: plus, Outboxes: s.cfg.Sync.Outboxes,
-		Site: site, Now: s.now, Synced: s.synced, StartDelay: s.cfg.Sync.Delay, MaxPeers: s.cfg.Sync.Peers, Relays: s.cfg.Sync.Relays, Plain: s.cfg.Outward.HTTP,
+		Site: site, Now: s.now, Synced: s.synced, Reached: s.reached, StartDelay: s.cfg.Sync.Delay, MaxPeers: s.cfg.Sync.Peers, Relays: s.cfg.Sync.Relays, Plain: s.cfg.Outward.HTTP,
 		MaxEvent: int(max(s.cfg.Limits.Event, s.cfg.Limits.StateEvent)),
 	}, importer{s}, shelves{s.store}, peerDialer{s.way}, peerBook{s.store}, s.log.With("room", "syncer"))
 }
@@ -78,6 +78,13 @@ func (s *Server) lapsed(ev *nostr.Event) {
 
 // synced tells that an event came in by sync and waits for its git data (G02-12).
 func (s *Server) synced(*nostr.Event) {}
+
+// reached tells that a peer can be talked to again: so may the git server beside it.
+func (s *Server) reached(peer string) {
+	if u, err := url.Parse(peer); err == nil && s.hunter != nil {
+		s.hunter.Reached(u.Hostname())
+	}
+}
 
 // peerSource begins the source of events that peers brought.
 const peerSource = "peer "

@@ -23,6 +23,12 @@ func (m Mood) Resumes(now time.Time) (time.Time, bool) { return m.resumes(now) }
 // Passed is Mood.passed.
 func (m Mood) Passed(now time.Time, spread float64) Mood { return m.passed(now, spread) }
 
+// Caught is Mood.caught.
+func (m Mood) Caught() Mood { return m.caught() }
+
+// Recalled is Mood.recalled.
+func (m Mood) Recalled(now time.Time) Mood { return m.recalled(now) }
+
 // ParseMessage is parseMessage, and whether it understood.
 func ParseMessage(data []byte) (label, sub, event string, ok bool) {
 	m, err := parseMessage(data)

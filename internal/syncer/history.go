@@ -39,7 +39,7 @@ func (c *session) full() error {
 	}
 	now := c.s.cfg.Now()
 	c.p.change(func(m Mood) Mood {
-		m = m.passed(now, c.s.cfg.Rand())
+		m = m.passed(now, c.s.cfg.Rand()).caught()
 		if c.crowded.Load() {
 			m.Repass = now.Add(crowdedPause) // by then there may be room
 		}
@@ -64,6 +64,7 @@ func (c *session) since(at time.Time) error {
 	}
 	now, spread := c.s.cfg.Now(), c.s.cfg.Rand()
 	c.p.change(func(m Mood) Mood {
+		m = m.caught()
 		m.Seen = now
 		if c.sure {
 			// Time alone does not tell of what was made long ago and published, or released, during

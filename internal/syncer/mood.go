@@ -17,6 +17,7 @@ const (
 	stableAfter = 5 * time.Minute
 	shortGap    = 15 * time.Minute
 
+	mildFails    = 3         // failures that are held against a peer that has answered everything since
 	crowdedPause = time.Hour // until all is compared again if there was no room for a part of it
 )
 
@@ -69,10 +70,7 @@ func (m Mood) after(began, now time.Time, err error, spread float64) Mood {
 		m.Since = now
 	}
 	m.Fails++
-	pause := mostPause
-	if m.Fails <= 10 {
-		pause = min(firstPause<<(m.Fails-1), mostPause)
-	}
+	pause := pauseOf(m.Fails)
 	switch {
 	case fault.Is(err, fault.Refused), fault.Is(err, fault.NotFound):
 		pause, m.Bad = badPause, true
@@ -83,6 +81,47 @@ func (m Mood) after(began, now time.Time, err error, spread float64) Mood {
 	}
 	// A tenth more at most: peers that failed together do not come back together.
 	m.Next = now.Add(pause + time.Duration(float64(pause)*spread/10))
+	return m
+}
+
+// pauseOf is how long a peer is left alone after so many failures in a row, at least one.
+func pauseOf(fails int) time.Duration {
+	if fails > 10 {
+		return mostPause
+	}
+	return min(firstPause<<(max(fails, 1)-1), mostPause)
+}
+
+// caught returns the mood of a peer that has just told all that was missed. That it was away before is no
+// reason any more to leave it alone for long when it goes away again: a server that restarts again and again,
+// or a network that comes and goes, would else be met once an hour.
+func (m Mood) caught() Mood {
+	m.Fails, m.Since = min(m.Fails, mildFails), time.Time{}
+	return m
+}
+
+// recalled returns the mood as an earlier process wrote it down, whose clock may have been ahead of this one:
+// nothing is waited for longer than it can last, and what was seen in the future was not seen (G02-15).
+func (m Mood) recalled(now time.Time) Mood {
+	most := max(pauseOf(m.Fails), slowPause)
+	switch {
+	case m.Bad:
+		most = badPause
+	case !m.Since.IsZero() && m.Next.Sub(m.Since) >= deadAfter:
+		most = deadPause
+	}
+	if at := now.Add(most + most/10); m.Next.After(at) {
+		m.Next = at
+	}
+	if m.Since.After(now) {
+		m.Since = now
+	}
+	if m.Seen.After(now) {
+		m.Seen = time.Time{}
+	}
+	if m.Full.After(now) || m.Repass.Sub(now) > 25*time.Hour {
+		m.Repass = now
+	}
 	return m
 }
 

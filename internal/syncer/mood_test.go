@@ -100,3 +100,62 @@ func TestRepass(t *testing.T) {
 		}
 	}
 }
+
+// TestCaughtUp: a peer that comes and goes, and tells all that was missed each time, is never left alone for
+// more than a minute; one that tells nothing is, as one that refuses (G02-09).
+func TestCaughtUp(t *testing.T) {
+	for _, told := range []bool{true, false} {
+		var m syncer.Mood
+		now, longest := time.Unix(1_800_000_000, 0), time.Duration(0)
+		for range 100 {
+			began := now
+			if told {
+				m = m.Caught()
+			}
+			now = now.Add(20 * time.Second)
+			m = m.After(began, now, errDown, 0.999)
+			longest = max(longest, m.Next.Sub(now))
+			now = m.Next
+		}
+		if told && longest > time.Minute || !told && longest < time.Hour {
+			t.Errorf("told %v: left alone for %s", told, longest)
+		}
+		if word := m.Word(false, now); told && word != "waiting" {
+			t.Errorf("after an hour of that it is %s", word)
+		}
+	}
+}
+
+// TestClockPutBack: what a process wrote down whose clock was ahead does not keep a peer from being tried and
+// compared for longer than if the clock had been right.
+func TestClockPutBack(t *testing.T) {
+	now := time.Unix(1_800_000_000, 0)
+	for _, ahead := range []time.Duration{-24 * time.Hour, 0, 10 * time.Minute, 24 * time.Hour, 10_000 * time.Hour} {
+		then := now.Add(ahead)
+		for _, c := range []struct {
+			name string
+			m    syncer.Mood
+			most time.Duration // until it is tried again
+		}{
+			{"in touch", syncer.Mood{Seen: then, Full: then, Repass: then.Add(24 * time.Hour)}, 72 * time.Second},
+			{"failed once", syncer.Mood{}.After(time.Time{}, then, errDown, 0.5), 72 * time.Second},
+			{"failed often", syncer.Mood{Fails: 20, Since: then.Add(-time.Hour)}.After(time.Time{}, then, errDown, 0.5), 66 * time.Minute},
+			{"dead", syncer.Mood{Fails: 50, Since: then.Add(-48 * time.Hour)}.After(time.Time{}, then, errDown, 0.5), 27 * time.Hour},
+			{"bad", syncer.Mood{}.After(time.Time{}, then, fault.E(fault.Refused, "x", "forged"), 0.5), 14 * time.Hour},
+		} {
+			m := c.m.Recalled(now)
+			if wait := m.Next.Sub(now); wait > c.most {
+				t.Errorf("%s, %s ahead: it is left alone for %s, want %s at most", c.name, ahead, wait, c.most)
+			}
+			if wait := m.Repass.Sub(now); wait > 25*time.Hour {
+				t.Errorf("%s, %s ahead: all is compared in %s", c.name, ahead, wait)
+			}
+			if since, ok := m.Resumes(now); ok && since.After(now.Add(-15*time.Minute)) {
+				t.Errorf("%s, %s ahead: it is asked for what happened since %s", c.name, ahead, since.Sub(now))
+			}
+			if ahead == 0 && m != c.m {
+				t.Errorf("%s: a clock that was right changes %+v to %+v", c.name, c.m, m)
+			}
+		}
+	}
+}

@@ -27,8 +27,8 @@ const (
 	maxLive      = 1024             // events of live subscriptions that wait
 	maxAnswer    = 256              // messages of one request that wait
 	mostBad      = 20               // faults of a peer until it is left
-	pingEvery    = 45 * time.Second // without a word
-	deafAfter    = 2 * time.Minute  // without any sign of life
+	pingEvery    = 20 * time.Second // without a word
+	deafAfter    = time.Minute      // without any sign of life: whoever vanished says no goodbye
 	writeTime    = 30 * time.Second // one message may take to leave
 	helloTime    = 30 * time.Second // connecting may take
 	freeRequests = 200              // requests without a pause between them
@@ -119,6 +119,7 @@ func (c *session) run(ctx context.Context) error {
 // work is what a session does in order.
 func (c *session) work() error {
 	c.s.log.Info("peer connected", "peer", c.p.url)
+	c.s.cfg.Reached(c.p.url)
 	w, version := c.s.wantOf(c.p.url)
 	c.open.version = version
 	roots, err := c.findRoots(w)
@@ -190,11 +191,12 @@ func (c *session) read() error {
 	defer deaf.Stop()
 	c.line.SetPongHandler(func(string) error { deaf.Reset(deafAfter); return nil })
 	for {
+		deaf.Reset(deafAfter)
 		_, r, err := c.line.NextReader()
 		if err != nil {
 			return c.ended(err)
 		}
-		deaf.Reset(deafAfter)
+		deaf.Stop() // that there is no room for what it says is not its silence
 		data, err := c.readWhole(r)
 		if err != nil {
 			return c.ended(err)

@@ -115,6 +115,9 @@ type Config struct {
 	// block.
 	Synced func(ev *nostr.Event)
 
+	// Reached is told of a peer, by its address, that can be talked to again. It must not block.
+	Reached func(url string)
+
 	StartDelay time.Duration // before the first connection, more or less (G02-15); none if 0
 	Relays     []string      // peers whatever is announced, to be asked for announcements
 	MaxPeers   int           // connections; 200
@@ -141,6 +144,9 @@ func (c *Config) fill() {
 	}
 	if c.Synced == nil {
 		c.Synced = func(*nostr.Event) {}
+	}
+	if c.Reached == nil {
+		c.Reached = func(string) {}
 	}
 }
 
@@ -296,7 +302,7 @@ func (s *Syncer) recall(ctx context.Context) error {
 	defer s.mu.Unlock()
 	for _, r := range records {
 		p := newPeer(s, r.URL)
-		p.mood = r.Mood
+		p.mood = r.Mood.recalled(s.cfg.Now())
 		p.gone = true // until an announcement names it
 		s.peers[r.URL] = p
 	}
