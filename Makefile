@@ -12,6 +12,7 @@ RACE = ./internal/lock/... ./internal/run/... ./internal/durable/... ./internal/
 FUZZTIME ?= 30s
 KILLS ?= 500
 MIB ?= 1024
+HEAL ?= 3m
 FLOOD ?= 10s
 CRUSH ?= 100000
 BENCH ?= .
@@ -66,8 +67,8 @@ bench-quick: setup ## the same in three minutes: fewer rounds, nothing large; GI
 	@./.ci/setup-bench
 	@cd testdata/bench && $(GO) run ./git -quick -json ../../git-bench.json $(if $(DOC),-docs ../../docs) $(GITBENCH)
 
-torture: setup ## the real program, killed KILLS times under load; memory with packs of MIB MiB
-	$(GO) test ./internal/torture -v -count=1 -timeout 120m -skip 'Flood$$' -kills $(KILLS) -stops 20 -mib $(MIB)
+torture: setup ## the real program, killed KILLS times under load; memory with packs of MIB MiB; five servers parted for HEAL, and again in namespaces
+	$(GO) test ./internal/torture -v -count=1 -timeout 120m -skip 'Flood$$' -kills $(KILLS) -stops 20 -mib $(MIB) -heal $(HEAL)
 
 flood: setup ## each flood for FLOOD and all together, while others go about their work; then CRUSH repositories that nobody pushes to
 	$(GO) test ./internal/torture -v -count=1 -timeout 120m -run 'Flood$$' -flood $(FLOOD) -crush $(CRUSH)

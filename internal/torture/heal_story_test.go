@@ -34,7 +34,7 @@ type story struct {
 	over  atomic.Bool
 
 	mu        sync.Mutex // guards all below, and what tales say
-	at        int64      // created_at of the last event
+	at        int64 // created_at of the last state; it begins early enough not to overtake the clock
 	next      int        // commit
 	nextPull  int
 	tales     map[string]*tale
@@ -60,7 +60,7 @@ type tale struct {
 func (c *cluster) newStory(d time.Duration) *story {
 	s := &story{
 		c: c, pool: c.poolFor(d), owner: c.person("alice"), dave: c.person("dave"),
-		at: time.Now().Unix() - 30, tales: map[string]*tale{},
+		at: time.Now().Unix() - 30 - 5*int64(d.Seconds()), tales: map[string]*tale{},
 	}
 	s.both = []*person{s.owner, c.person("bob")}
 	s.addr = grasp.Addr{Owner: s.owner.pub(), ID: "demo"}
@@ -87,7 +87,7 @@ func newer(a, b *nostr.Event) bool {
 	return a.ID < b.ID
 }
 
-// clock returns a created_at, mostly one that was not there before.
+// clock returns the created_at of a state, mostly one that was not there before.
 func (s *story) clock(rnd *rand.Rand) int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -153,7 +153,14 @@ func (s *story) tell(v visit, t *tale) bool {
 func (s *story) push(v visit, path string, may func() bool, specs ...string) bool {
 	ctx, cancel := context.WithTimeout(context.Background(), bear)
 	defer cancel()
-	out, err := git(ctx, s.pool.dir, nil, append([]string{"push", v.n.here(path)}, specs...)...)
+	var out string
+	var err error
+	for range 20 {
+		out, err = git(ctx, s.pool.dir, nil, append([]string{"push", v.n.here(path)}, specs...)...)
+		if err == nil || !strings.Contains(out, "fetch first") {
+			break // else something came from another server meanwhile, and git is told to try again
+		}
+	}
 	if err != nil {
 		if !v.excused() && !may() {
 			s.c.fault("server %d: git push %s: %v\n%s", v.n.i, strings.Join(specs, " "), err, out)
@@ -250,7 +257,7 @@ func (s *story) talk(rnd *rand.Rand) {
 		if !ok {
 			return
 		}
-		t := s.note(&tale{ev: s.dave.sign(kindComment, s.clock(rnd), fmt.Sprint("yes ", rnd.Uint64()),
+		t := s.note(&tale{ev: s.dave.sign(kindComment, time.Now().Unix(), fmt.Sprint("yes ", rnd.Uint64()),
 			nostr.Tag{"E", on.ev.ID}, nostr.Tag{"e", on.ev.ID}, nostr.Tag{"K", "1621"}, nostr.Tag{"k", "1621"})})
 		if s.tell(v, t) {
 			s.end(t, &s.talks)
@@ -261,7 +268,7 @@ func (s *story) talk(rnd *rand.Rand) {
 	if !ok {
 		return
 	}
-	t := s.note(&tale{ev: s.dave.sign(kindIssue, s.clock(rnd), fmt.Sprint("issue ", rnd.Uint64()), nostr.Tag{"a", s.addr.Coordinate()})})
+	t := s.note(&tale{ev: s.dave.sign(kindIssue, time.Now().Unix(), fmt.Sprint("issue ", rnd.Uint64()), nostr.Tag{"a", s.addr.Coordinate()})})
 	if s.tell(v, t) {
 		s.end(t, &s.talks)
 		s.mu.Lock()
@@ -296,7 +303,7 @@ func (s *story) propose(rnd *rand.Rand) {
 		path = "/prs/" + s.dave.pub().Npub() + "/demo.git"
 		tags = append(tags, nostr.Tag{"clone", v.n.repoOf(path)})
 	}
-	t := s.note(&tale{ev: s.dave.sign(grasp.KindPull, s.clock(rnd), "please pull", tags...), tip: tip})
+	t := s.note(&tale{ev: s.dave.sign(grasp.KindPull, time.Now().Unix(), "please pull", tags...), tip: tip})
 	spec := string(tip) + ":" + string(grasp.PullRef(grasp.EventID(t.ev.ID)))
 	never := func() bool { return false }
 	sent, told := false, false

@@ -11,6 +11,8 @@
 //	memory_test.go    what a large push beside a large clone costs
 //	exec_test.go      which requests start no process
 //	purgatory_test.go what a million events cost that wait for nothing
+//	heal_test.go      five servers of one repository, killed and parted; heal_story_test.go what people do there;
+//	                  heal_wires_test.go, heal_netns_test.go what the servers reach each other by
 //	flood_test.go     what the others feel of a flood; flooder_test.go who makes them
 //
 // It knows the program from outside only: its command line, its addresses, the files that it leaves
