@@ -180,6 +180,9 @@ func (h *Hunter) Wake(id string, direct bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	q := h.all[id]
+	if !direct && (q == nil || !q.busy && now.Add(after).Before(q.Next)) {
+		time.AfterFunc(after, h.nudge) // not at the next look at the clock: whoever waits for it counts tenths of seconds
+	}
 	if q == nil {
 		if len(h.all) >= MaxHunts {
 			return // the next start finds it again
@@ -246,10 +249,7 @@ func (h *Hunter) Run(ctx context.Context) error {
 		for _, q := range h.due() {
 			workers.Go(func() {
 				h.track(ctx, q)
-				select {
-				case h.wake <- struct{}{}:
-				default:
-				}
+				h.nudge()
 			})
 		}
 		select {
@@ -258,6 +258,14 @@ func (h *Hunter) Run(ctx context.Context) error {
 		case <-t.C:
 		case <-h.wake:
 		}
+	}
+}
+
+// nudge has Run look what is due.
+func (h *Hunter) nudge() {
+	select {
+	case h.wake <- struct{}{}:
+	default:
 	}
 }
 

@@ -34,7 +34,7 @@ type story struct {
 	over  atomic.Bool
 
 	mu        sync.Mutex // guards all below, and what tales say
-	at        int64 // created_at of the last state; it begins early enough not to overtake the clock
+	at        int64      // created_at of the last state; it begins early enough not to overtake the clock
 	next      int        // commit
 	nextPull  int
 	tales     map[string]*tale
@@ -135,6 +135,7 @@ func (s *story) tell(v visit, t *tale) bool {
 	switch {
 	case err != nil && !v.excused():
 		s.c.fault("server %d: publish kind %d: %v", v.n.i, t.ev.Kind, err)
+	case err == nil && !a.OK && t.refs != nil && s.overtaken(t): // by one of the same second that counts
 	case err == nil && !a.OK && !v.excused():
 		s.c.fault("server %d: event %s of kind %d was refused: %s", v.n.i, t.ev.ID, t.ev.Kind, a.Message)
 	}
