@@ -165,16 +165,18 @@ func once(list []Place) []Place {
 	return out
 }
 
-// hunted returns the states of owner's repository whose objects are of use: the newest served one, and
-// those that wait and are newer.
+// hunted returns the states of owner's repository whose objects are of use: the newest served one, and those that
+// wait, the newest first, though not for a newer one of the same maintainer. One that is older than the served
+// one moves nothing any more; but it is the latest word of its maintainer, other servers serve it, and what one
+// serves all are to serve (G02-02).
 func (k *known) hunted(owner grasp.PubKey, members grasp.KeySet) []grasp.State {
-	is, served := k.view.State(owner)
 	var out []grasp.State
 	for m := range members {
-		for _, st := range k.view.States[m] {
-			if st.Shelf == grasp.Waiting && (!served || st.At > is.At || st.At == is.At && st.ID < is.ID) {
-				out = append(out, st)
+		for _, st := range k.view.States[m] { // newest first
+			if st.Shelf != grasp.Waiting {
+				break // the others are superseded
 			}
+			out = append(out, st)
 		}
 	}
 	slices.SortFunc(out, func(a, b grasp.State) int {
@@ -183,7 +185,7 @@ func (k *known) hunted(owner grasp.PubKey, members grasp.KeySet) []grasp.State {
 		}
 		return -1
 	})
-	if served {
+	if is, served := k.view.State(owner); served {
 		out = append([]grasp.State{is}, out...)
 	}
 	return out[:min(len(out), maxHunted)]

@@ -140,6 +140,34 @@ func TestNotMissing(t *testing.T) {
 	w.ok()
 }
 
+// G02-02: the latest state of each maintainer is looked for, also of one who was overtaken: servers that heard of
+// both in the other order serve both. What the same maintainer superseded is not.
+func TestMissingOfTheOvertaken(t *testing.T) {
+	w := newWorld(t)
+	ann, newest := st.Announce(demo, 0, bob), st.State(alice, "demo", 9, "main", string(c3.ID))
+	w.keeps(ann, newest)
+	if err := w.adopt(demo, to("main", c3)); err != nil {
+		t.Fatal(err)
+	}
+	w.wantShelf(grasp.Served, ann, newest)
+	overtaken := st.State(bob, "demo", 5, "main", string(x2.ID))
+	w.keeps(overtaken)
+	l := w.missing("demo")
+	if len(l) != 1 || !slices.Equal(l[0].Objects, []grasp.OID{x2.ID}) || !slices.Contains(l[0].Waiting, grasp.EventID(overtaken.ID)) {
+		t.Fatalf("%+v", l)
+	}
+	if err := w.adopt(demo, to("main", x2)); err != nil {
+		t.Fatal(err)
+	}
+	w.wantShelf(grasp.Served, newest, overtaken)
+	w.wantRef(demo, "main", c3)
+	w.settleTwice("demo")
+	if l := w.missing("demo"); len(l) != 0 {
+		t.Errorf("%+v", l)
+	}
+	w.ok()
+}
+
 // Nobody fills the list of places alone, and nobody makes it long.
 func TestPlacesAreBounded(t *testing.T) {
 	w := newWorld(t)
