@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -199,15 +200,63 @@ func (w *fetching) run(ctx context.Context) error {
 		wanted.Add(o)
 	}
 	tips := slices.DeleteFunc(slices.Clone(refs), func(o grasp.OID) bool { return !wanted.Has(o) })
-	// What is at a tip is had for little. The rest may lie below others, which is worth one try, unless
-	// the remote would have given it by its id.
-	if len(tips) > 0 && (knows || len(tips) == len(wanted) || w.tips == w.f.Tried) {
+	if knows {
+		if len(tips) > 0 {
+			if err := w.fetch(ctx, tips); err != nil && !fault.Is(err, fault.NotFound) {
+				return err
+			}
+			wants = slices.DeleteFunc(wants, func(o grasp.OID) bool { return slices.Contains(tips, o) })
+		}
+		return w.sift(ctx, wants, err)
+	}
+	// What is at a tip is had for little. The rest may lie below others, which is worth one try.
+	if len(tips) > 0 && (len(tips) == len(wanted) || w.tips == w.f.Tried) {
 		return w.fetch(ctx, tips)
 	}
-	if knows || len(refs) == 0 || w.tips == w.f.Tried {
+	if len(refs) == 0 || w.tips == w.f.Tried {
 		return err
 	}
 	return w.fetch(ctx, refs)
+}
+
+// maxSift is how many more requests a remote may get that lacks much of what is wanted.
+const maxSift = 16
+
+// sift asks a remote that lacks much, and names one such object at a time, for the halves of what it refused,
+// and for their halves. The order is another one each time: whoever has us want what does not exist, a signed
+// state that was never pushed or a made-up pull request, does not keep the rest from being found. It returns
+// nil if something came, else the last refusal, err if nothing was asked.
+func (w *fetching) sift(ctx context.Context, wants []grasp.OID, err error) error {
+	rand.Shuffle(len(wants), func(i, j int) { wants[i], wants[j] = wants[j], wants[i] })
+	halves := func(of []grasp.OID) (out [][]grasp.OID) {
+		for h := range slices.Chunk(of, max(1, (len(of)+1)/2)) {
+			out = append(out, h)
+		}
+		return out
+	}
+	some := false
+	groups := halves(wants)
+	for asked := 0; asked < maxSift && len(groups) > 0; asked++ {
+		last := len(groups) - 1
+		group := groups[last]
+		groups = groups[:last]
+		e := w.fetch(ctx, group)
+		if e == nil {
+			some = true
+			continue
+		}
+		gone, ok := lacking(e, group)
+		if !ok {
+			return e
+		}
+		err = e
+		rest := slices.DeleteFunc(slices.Clone(group), func(o grasp.OID) bool { return o == gone })
+		groups = append(groups, halves(rest)...)
+	}
+	if some {
+		return nil
+	}
+	return err
 }
 
 var notOurRef = regexp.MustCompile(`not our ref ([0-9a-f]{40})`)

@@ -408,6 +408,45 @@ func TestFetchNotThere(t *testing.T) {
 	}
 }
 
+// However much is wanted that nobody has, what a remote does have is found, within a bounded number of requests
+// each time: states that were signed and never pushed, and made-up pull requests, keep nothing else away (G02-02).
+func TestFetchAmongTheMissing(t *testing.T) {
+	e := newElsewhere(t)
+	var there []grasp.OID
+	for i := range 5 {
+		e.git("checkout", "-q", "--orphan", fmt.Sprint("side", i))
+		there = append(there, e.commit("a", fmt.Sprint("side ", i)))
+		e.publish(fmt.Sprint("side", i))
+	}
+	for i := range 4 { // no ref leads to these any more
+		e.publish(fmt.Sprintf(":side%d", i))
+	}
+	h := open(t)
+	wants := slices.Clone(there)
+	for i := range 12 {
+		wants = append(wants, grasp.OID(fmt.Sprintf("%040x", 1000+i)))
+	}
+	for range 30 {
+		before := e.requests()
+		got, err := h.bring(demo, e.url, wants...)
+		if err != nil && !fault.Is(err, fault.NotFound) {
+			t.Fatal(err)
+		}
+		if n := e.requests() - before; n > 80 {
+			t.Errorf("one fetch made %d requests", n)
+		}
+		wants = slices.DeleteFunc(wants, func(o grasp.OID) bool { return slices.Contains(got, o) })
+		if len(wants) == 12 {
+			break
+		}
+	}
+	if have := h.have(demo, there...); len(have) != len(there) {
+		t.Errorf("%d of %d objects that are there came", len(have), len(there))
+	}
+	h.sound(demo)
+	h.nothingLeft()
+}
+
 // Refs of pull requests that are looked for are found below refs/nostr/.
 func TestFetchPull(t *testing.T) {
 	e := newElsewhere(t, "protocol.version=0", "uploadpack.allowAnySHA1InWant=false")
