@@ -6,6 +6,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/nbd-wtf/go-nostr"
+
 	"github.com/gitroost/gitroost/grasp"
 	"github.com/gitroost/gitroost/internal/dial"
 	"github.com/gitroost/gitroost/internal/fault"
@@ -172,11 +174,16 @@ func once(list []Place) []Place {
 func (k *known) hunted(owner grasp.PubKey, members grasp.KeySet) []grasp.State {
 	var out []grasp.State
 	for m := range members {
-		for _, st := range k.view.States[m] { // newest first
-			if st.Shelf != grasp.Waiting {
-				break // the others are superseded
+		var is *nostr.Event // that m's others are measured by
+		for _, st := range k.view.States[m] {
+			if st.Shelf == grasp.Served && (is == nil || older(is, st.Event)) {
+				is = st.Event
 			}
-			out = append(out, st)
+		}
+		for _, st := range k.view.States[m] {
+			if st.Shelf == grasp.Waiting && (is == nil || older(is, st.Event)) {
+				out = append(out, st)
+			}
 		}
 	}
 	slices.SortFunc(out, func(a, b grasp.State) int {

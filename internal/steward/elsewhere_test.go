@@ -152,6 +152,18 @@ func TestMissingOfTheOvertaken(t *testing.T) {
 	w.wantShelf(grasp.Served, ann, newest)
 	overtaken := st.State(bob, "demo", 5, "main", string(x2.ID))
 	w.keeps(overtaken)
+	next := st.State(alice, "demo", 10, "main", string(c2.ID), "dev", string(p1.ID))
+	w.keeps(next)
+	want := []grasp.OID{x2.ID, p1.ID}
+	slices.Sort(want)
+	if l := w.missing("demo"); len(l) != 1 || !slices.Equal(l[0].Objects, want) {
+		t.Fatalf("of what overtakes it and what it overtook %+v are missing, want %v", l, want)
+	}
+	if err := w.adopt(demo, to("main", c2), to("dev", p1)); err != nil {
+		t.Fatal(err)
+	}
+	w.wantShelf(grasp.Served, next)
+	newest = next
 	l := w.missing("demo")
 	if len(l) != 1 || !slices.Equal(l[0].Objects, []grasp.OID{x2.ID}) || !slices.Contains(l[0].Waiting, grasp.EventID(overtaken.ID)) {
 		t.Fatalf("%+v", l)
@@ -160,7 +172,7 @@ func TestMissingOfTheOvertaken(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.wantShelf(grasp.Served, newest, overtaken)
-	w.wantRef(demo, "main", c3)
+	w.wantRef(demo, "main", c2)
 	w.settleTwice("demo")
 	if l := w.missing("demo"); len(l) != 0 {
 		t.Errorf("%+v", l)
