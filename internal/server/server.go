@@ -140,13 +140,24 @@ func (s *Server) openData(ctx context.Context) error {
 	if s.self, err = identity(s.cfg.Data); err != nil {
 		return err
 	}
+	// The one waits for the disk, the other for git, and neither knows the other.
+	var both errgroup.Group
+	both.Go(func() error { return s.openStore(ctx) })
+	both.Go(func() error { return s.openVault(ctx) })
+	return both.Wait()
+}
+
+// openStore opens the database.
+func (s *Server) openStore(ctx context.Context) (err error) {
 	s.store, err = store.Open(ctx, filepath.Join(s.cfg.Data, "gitroost.db"), store.Config{
 		Now: s.now, MaxLimit: s.cfg.Limits.QueryResults, Readers: readers(s.cfg), CacheKiB: max(pageCache/(readers(s.cfg)+1), 512), Log: s.log.With("room", "store"),
 		Recall: cmp.Or(int(s.cfg.Relay.Cache), -1), Jobs: s.cfg.Engine.Bounds(),
 	})
-	if err != nil {
-		return fault.Wrap("server: open the database", err)
-	}
+	return fault.Wrap("server: open the database", err)
+}
+
+// openVault opens the repositories, and what is kept of the packs that were made of them.
+func (s *Server) openVault(ctx context.Context) (err error) {
 	s.vault, err = gitdir.Open(ctx, s.cfg.Data, gitdir.Config{
 		Git: s.cfg.Git.Path, SearchPath: os.Getenv("PATH"), UploadIdle: s.cfg.Limits.Idle,
 		Now: s.now, UpkeepPacks: s.cfg.Git.Upkeep, CAFile: absolute(s.cfg.Outward.CA),

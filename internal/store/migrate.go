@@ -72,12 +72,26 @@ func migrate(ctx context.Context, conn *sql.Conn) error {
 	if mode != "wal" {
 		return fmt.Errorf("the database has journal mode %s: the folder does not allow a write-ahead log", mode)
 	}
-	for _, st := range all[version:] {
+	pending := all[version:]
+	if tables == 0 {
+		pending = []step{together(all)}
+	}
+	for _, st := range pending {
 		if err := st.run(ctx, conn); err != nil {
 			return fmt.Errorf("migration %s: %w", st.name, err)
 		}
 	}
 	return nil
+}
+
+// together makes one step of all: for a file that is new, where one wait for the disk does for all of them.
+func together(all []step) step {
+	var b strings.Builder
+	for _, st := range all {
+		b.WriteString(st.sql)
+		b.WriteString("\n;\n") // whether it ends with one or not
+	}
+	return step{len(all), "all of them", b.String()}
 }
 
 func (st step) run(ctx context.Context, conn *sql.Conn) error {
