@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -32,7 +31,7 @@ func (a *app) serve(ctx context.Context, args []string) error {
 		return usageError(fmt.Sprintf("serve: unexpected argument %q; gitroost help lists the commands", loaded.Rest[0]))
 	}
 	cfg := loaded.Config
-	log := newLog(a.err, cfg.Log)
+	log, levels := newLogs(a.err, cfg.Log)
 	for _, w := range loaded.Warnings {
 		log.Warn(w)
 	}
@@ -53,6 +52,9 @@ func (a *app) serve(ctx context.Context, args []string) error {
 		again, err := a.load(args)
 		if again.Config.Data == named {
 			again.Config.Data = cfg.Data // what it stands for
+		}
+		if err == nil {
+			levels.set(again.Config.Log)
 		}
 		return again, err
 	})()
@@ -139,19 +141,6 @@ func (a *app) gitVersion(ctx context.Context) string {
 	v := strings.TrimPrefix(strings.TrimSpace(out), "git version ")
 	v, _, _ = strings.Cut(v, " ")
 	return "git " + v
-}
-
-// newLog writes text for a person at a terminal and JSON for everything else.
-func newLog(w io.Writer, cfg config.Log) *slog.Logger {
-	var level slog.Level
-	if err := level.UnmarshalText([]byte(cfg.Level)); err != nil {
-		level = slog.LevelInfo // config has checked it
-	}
-	opts := &slog.HandlerOptions{Level: level}
-	if cfg.Format == "json" || cfg.Format == "auto" && !terminal(w) {
-		return slog.New(slog.NewJSONHandler(w, opts))
-	}
-	return slog.New(slog.NewTextHandler(w, opts))
 }
 
 func terminal(w io.Writer) bool {

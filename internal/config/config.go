@@ -91,6 +91,8 @@ type Git struct {
 	Waiting   int    // who may wait for either
 	Wait      time.Duration
 	Upkeep    int // packs of one repository before they are combined; 0: never
+
+	Config map[string]string // further settings of git
 }
 
 // Cache bounds what is kept of the packs that were made.
@@ -172,8 +174,9 @@ func (a Archive) Rules() grasp.Archive {
 
 // Log says what is written about the work.
 type Log struct {
-	Level  string // debug, info, warn, error
-	Format string // auto, text, json
+	Level  string            // debug, info, warn, error
+	Rooms  map[string]string // another level, or none, for single rooms
+	Format string            // auto, text, json
 }
 
 // Purgatory bounds how long events and refs wait for their other half.

@@ -101,6 +101,9 @@ func (l *loader) flags(args []string) []flagValue {
 		}
 		flag, value, given := strings.Cut(strings.TrimPrefix(arg[1:], "-"), "=")
 		name := strings.ReplaceAll(flag, "-", "_")
+		if name == "log" {
+			name = "log.rooms" // --log git=debug
+		}
 		s, ok := l.names[name]
 		if !ok && name != "config" {
 			l.fault("--"+flag, "unknown option%s", suggest(flag, append(mapped(l.all, dashed), "config")))

@@ -10,11 +10,12 @@ type Setting struct {
 	Unit    string // "bytes", "duration", "list", … ; for the reference
 	Limit   string // what is accepted, in words
 
-	list bool
-	flag bool // a boolean: --name alone means true
-	set  func(string) error
-	get  func() string
-	num  func() float64 // nil if it is no number
+	list  bool
+	pairs bool // a list of key=value: in the file also a group
+	flag  bool // a boolean: --name alone means true
+	set   func(string) error
+	get   func() string
+	num   func() float64 // nil if it is no number
 }
 
 // Number returns what is in force as a number: a count, bytes or seconds. ok is false for a setting
@@ -90,6 +91,8 @@ func (c *Config) settings() []Setting {
 		count(&c.Git.Upkeep, "git.upkeep", "20", 0, 10000,
 			"From how many packs on those of a repository are combined, in the background and at idle priority. Each push adds one. 0 never does it: then see to it yourself."),
 
+		gitConfig(&c.Git.Config, "git.config",
+			"Further settings of git, for what making packs may cost: pack.depth=20. In the file also as a group. What git checks, where it goes and which programs it runs cannot be set."),
 		size(&c.Cache.Size, "cache.size", "1 GiB", 0, 1<<50,
 			"How much space below `data` may hold packs that were made for somebody who fetched, so that others who ask for the same get them at once. 0 keeps none: then a pack is made for each client and at its speed."),
 		duration(&c.Cache.Age, "cache.age", "1h", time.Minute, 365*day,
@@ -154,6 +157,8 @@ func (c *Config) settings() []Setting {
 
 		choice(&c.Log.Level, "log.level", "info", []string{"debug", "info", "warn", "error"},
 			"The least important line that is written. Info has one line for every change of state."),
+		logRooms(&c.Log.Rooms, "log.rooms",
+			"Another log.level for single rooms: git=debug writes what git is called with, secrets masked, and relay=none writes nothing of the relay. --log is the same."),
 		choice(&c.Log.Format, "log.format", "auto", []string{"auto", "text", "json"},
 			"How lines are written; auto is text on a terminal and JSON elsewhere."),
 

@@ -181,6 +181,10 @@ func (r *yamlReader) candidates(prefix string) []string {
 
 func (r *yamlReader) value(s *Setting, key *token.Token, n ast.Node) {
 	var text string
+	if values, is := mappingOf(n); s.pairs && is {
+		r.pairs(s, key, values)
+		return
+	}
 	switch n := n.(type) {
 	case *ast.SequenceNode:
 		if !s.list {
@@ -214,6 +218,41 @@ func (r *yamlReader) value(s *Setting, key *token.Token, n ast.Node) {
 		at = key
 	}
 	r.l.put(s.Name, text, fmt.Sprintf("%s:%d", r.name, key.Position.Line), r.at(at, ""))
+}
+
+// mappingOf returns what a group holds.
+func mappingOf(n ast.Node) ([]*ast.MappingValueNode, bool) {
+	switch n := n.(type) {
+	case *ast.MappingNode:
+		return n.Values, true
+	case *ast.MappingValueNode:
+		return []*ast.MappingValueNode{n}, true
+	}
+	return nil, false
+}
+
+// pairs reads a group as the list of key=value that it stands for; each fault is told where it stands.
+func (r *yamlReader) pairs(s *Setting, key *token.Token, values []*ast.MappingValueNode) {
+	items, well := make([]string, 0, len(values)), true
+	for _, v := range values {
+		k := v.Key.GetToken()
+		value, ok := scalar(v.Value)
+		if _, named := v.Key.(*ast.StringNode); !ok || !named || absent(v.Value) || strings.Contains(k.Value+value, ",") {
+			r.fault(k, "expected a name and a plain value in %s", s.Name)
+			well = false
+			continue
+		}
+		item := k.Value + "=" + value
+		if err := s.set(item); err != nil {
+			r.fault(k, "%s %s", s.Name, err)
+			well = false
+			continue
+		}
+		items = append(items, item)
+	}
+	if well {
+		r.l.put(s.Name, strings.Join(items, ","), fmt.Sprintf("%s:%d", r.name, key.Position.Line), r.at(key, ""))
+	}
 }
 
 // scalar returns a value as it was written: 010 stays 010, and yes stays yes.

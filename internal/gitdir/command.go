@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
+	"regexp"
 	"strings"
 	"syscall"
 
@@ -26,10 +28,29 @@ type command struct {
 }
 
 func (v *Vault) run(ctx context.Context, c command) (run.Result, error) {
+	if v.log.Enabled(ctx, slog.LevelDebug) {
+		v.log.Debug("git", "args", masked(c.args))
+	}
 	return v.cfg.Runner.Run(ctx, run.Command{
 		Kind: c.args[0].String(), Path: v.git, Args: c.args, Env: c.env, Dir: v.root,
 		Stdin: c.stdin, Stdout: c.stdout, Long: c.long, Stderr: c.stderr, StderrLine: c.progress, Limits: c.limits,
 	})
+}
+
+// secretPart finds what may be a secret in a URL: who fetches, and what stands behind a question mark.
+var secretPart = regexp.MustCompile(`(://)[^/@\s]*@|(\?)[^#\s]*`)
+
+// masked returns args for the log, with what may be a secret in them replaced (S3-44).
+func masked(args []run.Arg) []string {
+	out := make([]string, len(args))
+	for i, a := range args {
+		out[i] = a.String()
+		if strings.Contains(out[i], "://") {
+			out[i] = secretPart.ReplaceAllString(out[i], "$1$2•••")
+			out[i] = strings.ReplaceAll(out[i], "://•••", "://•••@")
+		}
+	}
+	return out
 }
 
 // small runs a command whose output is small, bounded in time by CheckTimeout.

@@ -1,7 +1,9 @@
 package gitdir
 
 import (
+	"maps"
 	"path/filepath"
+	"slices"
 	"strconv"
 )
 
@@ -112,10 +114,18 @@ func (v *Vault) env(gitDir string, objects int64, configs [][]pair, extra ...str
 	}
 	out = append(out, extra...)
 	n := 0
-	for _, c := range configs {
+	for at, c := range configs {
 		for _, p := range c {
 			i := strconv.Itoa(n)
 			out = append(out, "GIT_CONFIG_KEY_"+i+"="+p.key, "GIT_CONFIG_VALUE_"+i+"="+p.value)
+			n++
+		}
+		if at > 0 {
+			continue
+		}
+		for _, key := range slices.Sorted(maps.Keys(v.cfg.Extra)) { // after what holds for all, before the command's own
+			i := strconv.Itoa(n)
+			out = append(out, "GIT_CONFIG_KEY_"+i+"="+key, "GIT_CONFIG_VALUE_"+i+"="+v.cfg.Extra[key])
 			n++
 		}
 	}

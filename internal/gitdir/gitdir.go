@@ -61,6 +61,9 @@ type Config struct {
 	// UploadIdle ends a fetch whose peer has not moved for so long. Default 60 s.
 	UploadIdle time.Duration
 
+	// Extra are further settings of git, by name. Those of a single command beat them.
+	Extra map[string]string
+
 	// CAFile is an absolute path of the authorities that remotes' certificates are verified with.
 	// Default: the system's.
 	CAFile string
