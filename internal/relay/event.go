@@ -114,8 +114,14 @@ func (s *session) authentic(ev *nostr.Event) error {
 		s.limited(hitPrefixEvents)
 		return denial("rate-limited: more than " + strconv.Itoa(s.r.cfg.PrefixEventsPerMinute) + " events per minute from your network")
 	}
-	// The event outlives its connection, so this does not end with it.
-	done, err := s.r.take(s.r.work, s.acct)
+	if ev.Kind == kindAnnouncement && s.prefix != "" && s.r.lane.others() {
+		// A new repository costs as much as a dozen remarks, and whoever has a thousand networks has as
+		// many that are modest. The signature is part of it: those who had the least would be first.
+		if s.r.lane.pay(s.ctx, s.acct, announceWork) != nil {
+			return fault.E(fault.Closing, "relay: announcement", "the connection has ended")
+		}
+	}
+	done, err := s.prove()
 	if err != nil {
 		return fault.E(fault.Closing, "relay: verify", "shutting down")
 	}
@@ -139,13 +145,6 @@ func (s *session) handIn(ev *nostr.Event) (v grasp.Verdict, err error) {
 			err = fault.Errorf(fault.Internal, "relay: receive", "panic: %v", p)
 		}
 	}()
-	if ev.Kind == kindAnnouncement && s.prefix != "" && s.r.lane.others() {
-		// New repositories cost as much as a dozen remarks, and whoever has a thousand networks has as
-		// many that are modest.
-		if s.r.lane.pay(s.r.work, s.acct, announceWork) != nil {
-			return 0, fault.E(fault.Closing, "relay: receive", "shutting down")
-		}
-	}
 	ctx, cancel := context.WithTimeout(s.r.work, s.r.cfg.ReceiveTime)
 	defer cancel()
 	v, err = s.r.desk.Receive(ctx, ev, Encode(ev), s.prefix)

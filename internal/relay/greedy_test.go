@@ -51,7 +51,7 @@ func TestGreedyWorkInTheLane(t *testing.T) {
 		}
 	}
 	hits := func() int64 { return h.relay.Hits()["light_work"] }
-	everything(other)
+	everything(other) // its reconciliation is bulky, and so in the lane like the other one's
 	everything(hog)
 	if hits() != 0 {
 		t.Error("who did little is said to be greedy")

@@ -145,10 +145,13 @@ func (s *session) greet(bytes int) {
 	}
 }
 
-// take waits for a's turn to do something short: among the others, or in the lane. done gives it back.
-func (r *Relay) take(ctx context.Context, a *account) (done func(), err error) {
+// prove waits for the turn to check a signature: among the others, or in the lane. done gives it back. An
+// event outlives its connection, unless it would have to wait for the lane: nobody was promised anything
+// yet, and what many left behind would fill the lane when they are long gone.
+func (s *session) prove() (done func(), err error) {
+	r, a := s.r, s.acct
 	if !r.confined(a) {
-		turn, err := r.verify.takeBriefly(ctx, a)
+		turn, err := r.verify.takeBriefly(r.work, a)
 		if err != nil {
 			return nil, err
 		}
@@ -160,7 +163,7 @@ func (r *Relay) take(ctx context.Context, a *account) (done func(), err error) {
 			r.lane.feel(watch.passed, spent)
 		}, nil
 	}
-	turn, err := r.lane.enter(ctx, a)
+	turn, err := r.lane.enter(s.ctx, a)
 	if err != nil {
 		return nil, err
 	}
@@ -168,10 +171,14 @@ func (r *Relay) take(ctx context.Context, a *account) (done func(), err error) {
 	return func() { a.worked(watch.stop()); r.lane.leave(turn) }, nil
 }
 
-// toil does f, which takes a while and waits for nobody, in the lane if it must be. The error is that of
+// bulky reports whether work of a that nobody waits for at a screen, such as comparing everything, has
+// to be done in the lane, whoever asks for it.
+func (r *Relay) bulky(a *account) bool { return a.prefix != "" && r.lane.others() }
+
+// toil does f, which is bulky and waits for nobody, in the lane if it must be. The error is that of
 // the session's context; then f was not called.
 func (s *session) toil(f func()) error {
-	if s.r.confined(s.acct) {
+	if s.r.bulky(s.acct) {
 		turn, err := s.r.lane.enter(s.ctx, s.acct)
 		if err != nil {
 			return err

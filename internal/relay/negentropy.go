@@ -172,16 +172,21 @@ func (s *session) onNeg(m message) {
 // answerNeg answers one message. It returns "" or why the reconciliation must end.
 func (s *session) answerNeg(rec *reconciliation, msg []byte) string {
 	rec.timer.Stop()
-	var answer []byte
+	var text []byte
 	var err error
-	if s.toil(func() { answer, err = rec.set.Answer(msg, s.r.cfg.NegFrame) }) != nil {
+	if s.toil(func() {
+		var answer []byte
+		if answer, err = rec.set.Answer(msg, s.r.cfg.NegFrame); err == nil {
+			text = say("NEG-MSG", rec.id, hex.EncodeToString(answer))
+		}
+	}) != nil {
 		return "closed: the connection has ended"
 	}
 	if err != nil {
 		text, _ := fault.Message(err)
 		return "invalid: " + text
 	}
-	s.reply(item{head: say("NEG-MSG", rec.id, hex.EncodeToString(answer))})
+	s.reply(item{head: text})
 	rec.turn++
 	x := expiry{rec, rec.turn}
 	rec.timer = time.AfterFunc(s.r.cfg.NegIdle, func() {
@@ -241,7 +246,7 @@ func (s *session) openNeg(id string, fs []nostr.Filter) (*reconciliation, string
 	}
 	if f := &fs[0]; !never(f) && !f.LimitZero {
 		left := cfg.NegTime
-		err := s.askOnce(house.loads, s.r.confined(s.acct), false, &left, func(ctx context.Context) error { return house.keys.Keys(ctx, fs, each) })
+		err := s.askOnce(house.loads, s.r.bulky(s.acct), false, &left, func(ctx context.Context) error { return house.keys.Keys(ctx, fs, each) })
 		switch {
 		case errors.Is(err, context.DeadlineExceeded):
 			s.r.hits.add(hitNegTime)

@@ -40,8 +40,9 @@ func TestFlood(t *testing.T) {
 	tm := r.newTeam(0)
 	r.srv.start()
 	git := r.visitor("git")
-	defer git.close()
-	if !tm.act(git, true) {
+	pushed := tm.act(git, true)
+	git.close()
+	if !pushed {
 		r.settleFaults("preparation")
 		t.Fatal("nothing was pushed")
 	}
@@ -54,10 +55,18 @@ func TestFlood(t *testing.T) {
 	if during == 0 {
 		waves, during, scale = waves[len(waves)-1:], 2*time.Second, 10
 	}
-	tm.stock(r, during)
-	calm := r.live(tm, a, during)
-	r.settleFaults("calm")
-	t.Logf("%-9s %s", "calm", calm)
+	// Each flood stands between two times of calm and is compared with both: what else the machine has to
+	// do changes by the minute.
+	rest := func(when string) feelings {
+		r.dry()
+		tm.stock(r, during)
+		before := r.spent()
+		calm := r.live(tm, a, during)
+		r.settleFaults(when)
+		t.Logf("%-9s %s; %s", when, calm, r.spent().since(before, during))
+		return calm
+	}
+	calm := rest("calm")
 	which := regexp.MustCompile(*floodOnly)
 	waves = slices.DeleteFunc(waves, func(what string) bool { return !which.MatchString(what) })
 	for i, what := range waves {
@@ -68,19 +77,19 @@ func TestFlood(t *testing.T) {
 			}
 		}
 		tm.stock(r, during)
+		before := r.spent()
 		got := r.live(tm, a, during)
-		t.Logf("%-9s %s; the server has %d MiB", what, got.beside(calm), memory(t, r.srv.pid(), "VmRSS")>>20)
+		used, resident := r.spent().since(before, during), memory(t, r.srv.pid(), "VmRSS")>>20
 		for _, ebb := range ebbs {
 			if did := ebb(); testing.Verbose() {
 				t.Logf("          %.400s", did)
 			}
 		}
 		r.settleFaults(what)
+		after := rest("after")
+		t.Logf("%-9s %s; %s, %d MiB", what, got.beside(calm.with(after)), used, resident)
+		calm = after
 	}
-	tm.stock(r, during)
-	after := r.live(tm, a, during)
-	r.settleFaults("afterwards")
-	t.Logf("%-9s %s", "after", after.beside(calm))
 
 	peak, grown := memory(t, r.srv.pid(), "VmHWM"), diskUse(r.srv.data)-disk
 	t.Logf("at most %d MiB resident, %d MiB more on disk; limits met: %s", peak>>20, grown>>20, r.hits())
@@ -123,6 +132,51 @@ func (f feelings) at(sort string, p int) time.Duration {
 		return 0
 	}
 	return all[min(len(all)-1, len(all)*p/100)]
+}
+
+// with returns what was felt at both times.
+func (f feelings) with(g feelings) feelings {
+	both := feelings{}
+	for _, s := range sorts {
+		both[s] = slices.Concat(f[s], g[s])
+	}
+	return both
+}
+
+// A spending is what the server's threads had of the processors, and for how long they waited for one.
+type spending struct{ had, waited time.Duration }
+
+// since prints what was spent since before, of one processor.
+func (s spending) since(before spending, during time.Duration) string {
+	part := func(d time.Duration) float64 { return d.Seconds() / during.Seconds() }
+	return fmt.Sprintf("the server had %.2f processors and waited for %.2f", part(s.had-before.had), part(s.waited-before.waited))
+}
+
+// spent adds up what the threads tell that are there now: a server keeps them.
+func (r *run) spent() (s spending) {
+	tasks, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", r.srv.pid()))
+	for _, name := range tasks {
+		b, err := os.ReadFile(name)
+		var had, waited int64
+		if n, _ := fmt.Sscan(string(b), &had, &waited); err == nil && n == 2 {
+			s.had += time.Duration(had)
+			s.waited += time.Duration(waited)
+		}
+	}
+	return s
+}
+
+// dry waits until the server has done with all connections of a flood that is over.
+func (r *run) dry() {
+	r.t.Helper()
+	for end := time.Now().Add(patience); ; pause(20 * time.Millisecond) {
+		if n := r.gauge("gitroost_relay_connections"); n == 0 {
+			return
+		} else if time.Now().After(end) {
+			r.fault("%v connections are left of a flood", n)
+			return
+		}
+	}
 }
 
 var sorts = []string{"event", "request", "push", "clone"}
@@ -213,8 +267,9 @@ func (t *team) stock(r *run, during time.Duration) {
 		if err != nil {
 			r.t.Fatal(err)
 		}
-		t.pool.commits = append(t.pool.commits, more.commits...)
-		t.pool.tags = append(t.pool.tags, more.tags...)
+		// Not append: the lists of a pool lie side by side, and one would grow over the other.
+		t.pool.commits = slices.Concat(t.pool.commits, more.commits)
+		t.pool.tags = slices.Concat(t.pool.tags, more.tags)
 	}
 }
 
@@ -321,8 +376,31 @@ func diskUse(dir string) (n int64) {
 	return n
 }
 
+// gauge returns the value of a metric without labels, or -1.
+func (r *run) gauge(name string) float64 {
+	for _, line := range r.scrape() {
+		if rest, ok := strings.CutPrefix(line, name+" "); ok {
+			var v float64
+			if n, _ := fmt.Sscan(rest, &v); n == 1 {
+				return v
+			}
+		}
+	}
+	return -1
+}
+
 // metrics returns the series of a metric that are not zero.
 func (r *run) metrics(name string) (out []string) {
+	for _, line := range r.scrape() {
+		if rest, ok := strings.CutPrefix(line, name+`{name="`); ok && !strings.HasSuffix(line, " 0\n") {
+			out = append(out, strings.Replace(strings.TrimSpace(rest), `"}`, "", 1))
+		}
+	}
+	return out
+}
+
+// scrape returns the lines of the operator's listener.
+func (r *run) scrape() []string {
 	for _, arg := range r.srv.args {
 		addr, ok := strings.CutPrefix(arg, "--admin.listen=")
 		if !ok {
@@ -330,16 +408,13 @@ func (r *run) metrics(name string) (out []string) {
 		}
 		resp, err := httpClient.Get("http://" + addr + "/metrics")
 		if err != nil {
-			return []string{err.Error()}
+			r.fault("metrics: %v", err)
+			return nil
 		}
 		defer resp.Body.Close()
 		var b bytes.Buffer
 		b.ReadFrom(resp.Body)
-		for line := range strings.Lines(b.String()) {
-			if rest, ok := strings.CutPrefix(line, name+`{name="`); ok && !strings.HasSuffix(line, " 0\n") {
-				out = append(out, strings.Replace(strings.TrimSpace(rest), `"}`, "", 1))
-			}
-		}
+		return slices.Collect(strings.Lines(b.String()))
 	}
-	return out
+	return nil
 }
