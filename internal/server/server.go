@@ -349,6 +349,9 @@ func (s *Server) rounds(ctx context.Context) {
 				s.log.Warn("cannot look at a repository", "repo", repo.String(), "err", err)
 			}
 			s.lookFor(ctx, repo)
+			if s.cfg.Archive.Mode == "off" {
+				continue
+			}
 			if err := s.steward.Forget(ctx, repo); err != nil && ctx.Err() == nil {
 				s.log.Warn("cannot let go of older history", "repo", repo.String(), "err", err)
 			}
