@@ -38,7 +38,8 @@ type answer struct {
 
 	mu      sync.Mutex
 	readers map[*Reader]struct{}
-	mem     []byte // the bytes from base to size
+	mem     []byte  // the bytes from base to size
+	lent    *[]byte // what mem lies in, if that is one of Cache.large
 	base    int64
 	file    *os.File // the bytes from start to length; nil if there is none, or nobody reads it
 	start   int64
@@ -80,8 +81,36 @@ func (a *answer) release() (room int64) {
 		os.Remove(a.path)
 		a.spilled = false
 	}
+	a.drop()
 	room, a.reserved = a.reserved, 0
 	return room
+}
+
+// drop forgets what is in memory. a.mu is held.
+func (a *answer) drop() {
+	if a.lent != nil {
+		*a.lent = (*a.lent)[:0]
+		a.c.large.Put(a.lent)
+	}
+	a.mem, a.lent = nil, nil
+}
+
+// store appends p to what is in memory, in a buffer that was used before if there is much. a.mu is held.
+func (a *answer) store(p []byte) {
+	if n := len(a.mem) + len(p); n > cap(a.mem) && n > a.c.cfg.Small/8 && n <= a.c.cfg.Small && a.lent == nil {
+		a.lent = a.c.large.Get().(*[]byte)
+		a.mem = append((*a.lent)[:0], a.mem...)
+	}
+	a.mem = append(a.mem, p...)
+}
+
+// shrink moves what is in memory to where it takes no more room than it needs. a.mu is held.
+func (a *answer) shrink() {
+	if a.lent != nil {
+		mem := append([]byte(nil), a.mem...)
+		a.drop()
+		a.mem = mem
+	}
 }
 
 // end is called once, by the writer.
@@ -193,7 +222,7 @@ func (a *answer) hold(p []byte) bool {
 		a.mem = a.mem[:copy(a.mem, a.mem[taken-a.base:])]
 		a.base = taken
 	}
-	a.mem = append(a.mem, p...)
+	a.store(p)
 	a.size += int64(len(p))
 	a.signal()
 	return true
@@ -271,7 +300,8 @@ func (a *answer) spill(more int64) bool {
 	defer a.mu.Unlock()
 	a.reserved = need
 	a.file, a.spilled, a.start, a.length = f, true, a.base, a.size
-	a.mem, a.base = nil, a.size
+	a.drop()
+	a.base = a.size
 	return true
 }
 
@@ -286,7 +316,8 @@ func (a *answer) pace() {
 	defer a.mu.Unlock()
 	a.paced = true
 	if a.spilled {
-		a.mem, a.base = nil, a.size
+		a.drop()
+		a.base = a.size
 	}
 }
 
@@ -296,7 +327,7 @@ func (a *answer) pass(ctx context.Context, p []byte) (int, error) {
 		a.mu.Lock()
 		if room := a.c.cfg.Small - len(a.mem); room > 0 {
 			n := min(room, len(p))
-			a.mem = append(a.mem, p[:n]...)
+			a.store(p[:n])
 			a.size += int64(n)
 			a.signal()
 			a.mu.Unlock()

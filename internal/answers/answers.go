@@ -75,6 +75,7 @@ const maxSeen = 1 << 16
 type Cache struct {
 	cfg   Config
 	stats Stats
+	large sync.Pool // of *[]byte: buffers of Config.Small bytes
 
 	// mu guards what follows and, of each answer, who uses it. It is taken before an answer's own
 	// mu, never after it.
@@ -111,7 +112,9 @@ func Open(cfg Config) (*Cache, error) {
 			return nil, fmt.Errorf("answers: make the folder: %w", err)
 		}
 	}
-	return &Cache{cfg: cfg, byKey: map[Key]*answer{}}, nil
+	c := &Cache{cfg: cfg, byKey: map[Key]*answer{}}
+	c.large.New = func() any { b := make([]byte, 0, cfg.Small); return &b }
+	return c, nil
 }
 
 // Stats returns the counters.
@@ -259,9 +262,12 @@ func (c *Cache) leave(r *Reader) {
 	a.signal()
 	last, done := len(a.readers) == 0, a.done
 	keep := last && done && a.err == nil && !a.paced && !a.private && a.uses >= 2 && c.byKey[a.key] == a && !c.closed
-	if keep && a.file != nil {
-		a.file.Close()
-		a.file = nil
+	if keep {
+		a.shrink()
+		if a.file != nil {
+			a.file.Close()
+			a.file = nil
+		}
 	}
 	a.mu.Unlock()
 	switch {
