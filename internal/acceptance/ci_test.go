@@ -103,6 +103,9 @@ func TestJobsInEvents(t *testing.T) {
 		t.Fatalf("%v", marks)
 	}
 	expires, _ := strconv.ParseInt(one(t, marks[0], "expiration"), 10, 64)
+	if marks[0].CreatedAt <= job.CreatedAt {
+		t.Errorf("that it is over is told as of %d; until %d it might have been said that it runs", marks[0].CreatedAt, job.CreatedAt)
+	}
 	if life := expires - int64(marks[0].CreatedAt); life <= 0 || life > 1800 {
 		t.Errorf("it holds for %d seconds", life)
 	}

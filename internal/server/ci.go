@@ -83,8 +83,10 @@ func (s *Server) tellNostr(ctx context.Context, t *work.Task, about work.About) 
 		return err
 	}
 	now := h.clock.Now()
-	if now.Unix() <= about.Started.Unix() {
-		now = about.Started.Add(time.Second) // of two of one second the other might be believed
+	if now.Unix() <= about.Ended.Unix() {
+		// The last word that it runs may be of the second in which it ended: of two of one second the
+		// other might be believed.
+		now = about.Ended.Add(time.Second)
 	}
 	marker, result := r.Progress(now), r.JobResult()
 	if err := h.put(ctx, &marker); err != nil && !refused(err) {

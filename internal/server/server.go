@@ -280,6 +280,8 @@ func (s *Server) Run(ctx context.Context) error {
 	defer s.release()
 	work, stopWork := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopWork()
+	atWork, stopJobs := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopJobs()
 	group, ctx := errgroup.WithContext(ctx)
 	if s.tick == nil {
 		ticker := time.NewTicker(sweepEvery)
@@ -299,7 +301,7 @@ func (s *Server) Run(ctx context.Context) error {
 	queue := make(chan struct{})
 	group.Go(func() error {
 		defer close(queue)
-		return named("jobs", s.jobs.Run(ctx))
+		return named("jobs", s.jobs.Run(atWork))
 	})
 	group.Go(func() error { return named("http", ignoreClosed(s.http.Serve(corsListener{s.listener}))) })
 	if s.adminSrv != nil {
@@ -310,7 +312,7 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	group.Go(func() error {
 		<-ctx.Done()
-		s.stop(stopWork, desk, queue)
+		s.stop(stopJobs, stopWork, desk, queue)
 		return nil
 	})
 	close(s.ready)
@@ -360,11 +362,12 @@ func (s *Server) rounds(ctx context.Context) {
 }
 
 // stop closes the doors. Each step has its own budget.
-func (s *Server) stop(stopWork func(), desk, queue <-chan struct{}) {
+func (s *Server) stop(stopJobs, stopWork func(), desk, queue <-chan struct{}) {
 	s.log.Info("stopping")
 	drain, cancel := context.WithTimeout(context.Background(), s.cfg.Shutdown)
 	defer cancel()
-	s.jobs.logs.Close() // nobody follows a log any more
+	s.jobs.logs.Close() // nobody follows a log any more, and who did is told why before a job ends
+	stopJobs()
 	// WebSockets are hijacked connections: Shutdown does not know of them.
 	goodbye, cancelGoodbye := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancelGoodbye()
