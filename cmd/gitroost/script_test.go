@@ -18,6 +18,8 @@ import (
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/gitroost/gitroost/internal/housetest"
 )
 
 var updateScripts = flag.Bool("update", false, "rewrite what people read in testdata/script")
@@ -218,7 +220,7 @@ func (s *story) plain(ts *testscript.TestScript, neg bool, args []string) {
 	for id, name := range s.names {
 		pairs = append(pairs, id, name)
 	}
-	text := strings.NewReplacer(append(pairs, ts.Getenv("SERVER"), "SERVER", ts.Getenv("HOST"), "HOST", s.dir, "WORK")...).Replace(ts.ReadFile("stderr"))
+	text := strings.NewReplacer(append(pairs, ts.Getenv("SERVER"), "SERVER", ts.Getenv("HOST"), "HOST", s.dir, "WORK")...).Replace(housetest.Undotted(ts.ReadFile("stderr")))
 	text = pushID.ReplaceAllString(text, "push ID")
 	var b strings.Builder
 	for line := range strings.Lines(text) {

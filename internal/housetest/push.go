@@ -41,6 +41,7 @@ func (h *House) PushRaw(repo, pack string, commands ...string) Report {
 	}
 	packets, rest := Packets(h.t, answer)
 	data, words, fatal := Bands(packets)
+	words = Undotted(words)
 	if rest != "" || fatal != "" || len(packets) == 0 || packets[len(packets)-1] != FlushPkt {
 		h.t.Fatalf("push of %q: the answer is no report: %q", commands, answer)
 	}
@@ -53,13 +54,14 @@ func (h *House) PushRaw(repo, pack string, commands ...string) Report {
 	if r.Unpack, unpacked = strings.CutPrefix(strings.TrimSuffix(lines[0], "\n"), "unpack "); !unpacked {
 		h.t.Fatalf("push of %q: the report begins with %q", commands, lines[0])
 	}
+	r.Unpack = Undotted(r.Unpack)
 	for i, c := range commands {
 		ref := strings.SplitN(c, " ", 3)[2]
 		line := strings.TrimSuffix(lines[i+1], "\n")
 		if line == "ok "+ref {
 			r.Refs[ref] = "ok"
 		} else if reason, no := strings.CutPrefix(line, "ng "+ref+" "); no && reason != "" {
-			r.Refs[ref] = reason
+			r.Refs[ref] = Undotted(reason)
 		} else {
 			h.t.Fatalf("push of %q: the report says %q of %s", commands, line, ref)
 		}
