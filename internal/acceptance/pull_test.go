@@ -104,7 +104,7 @@ func TestPullEventBeforeItsRef(t *testing.T) {
 	ref, served := housetest.PullRef(pull.ID), "main="+main.Git("rev-parse", "main")
 	c.Held(pull)
 	c.Hides(pull)
-	said := w.Fails(ref, "push", repo, "p2:"+ref)
+	said := housetest.Undotted(w.Fails(ref, "push", repo, "p2:"+ref))
 	if !strings.Contains(said, tips[0][:7]) {
 		t.Errorf("the refusal does not say what was expected:\n%s", said)
 	}

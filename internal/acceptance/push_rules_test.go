@@ -89,7 +89,7 @@ func TestPushOfAnotherCommit(t *testing.T) {
 			state := owner.State("tool", at+1, "main="+signed)
 			c.Held(state)
 			evil := w.Commit()
-			said := w.Fails("[remote rejected] main -> main (unauthorised: refs/heads/main", "push", repo, "main")
+			said := housetest.Undotted(w.Fails("[remote rejected] main -> main (unauthorised: refs/heads/main", "push", repo, "main"))
 			for _, want := range []string{signed[:7], evil[:7], state.ID[:7]} {
 				if !strings.Contains(said, want) {
 					t.Errorf("the refusal does not name %s:\n%s", want, said)
@@ -204,7 +204,7 @@ func TestPushOfAPartOfAnOlderState(t *testing.T) {
 	dev, other := branch(w, "dev"), branch(w, "other")
 	older, newer := owner.State("tool", at, "main="+main, "dev="+dev), m1.State("tool", at+5, "main="+other)
 	c.Held(older, newer)
-	said := w.Fails("refs/heads/main", "push", repo, "main")
+	said := housetest.Undotted(w.Fails("refs/heads/main", "push", repo, "main"))
 	if !strings.Contains(said, newer.ID[:7]) || !strings.Contains(said, other[:7]) {
 		t.Errorf("the refusal does not name the newest state:\n%s", said)
 	}
