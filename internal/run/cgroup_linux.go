@@ -52,6 +52,12 @@ func OpenGroups(path string) (*Groups, error) {
 		os.Remove(root)
 		return nil, fmt.Errorf("run: control groups: this kernel cannot end a group: %w", err)
 	}
+	// Another user's server may have made the folder: that it is there does not say that it is ours.
+	probe, err := os.MkdirTemp(root, "probe-")
+	if err != nil {
+		return nil, fmt.Errorf("run: control groups: %w", err)
+	}
+	os.Remove(probe)
 	g := &Groups{root: root, has: map[string]bool{}}
 	for _, c := range []string{"cpu", "memory", "pids"} {
 		// What is refused is not there: the group has processes of its own, or was not handed to us.

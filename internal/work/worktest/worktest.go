@@ -192,7 +192,7 @@ func (w *World) Job(kind string, spec work.Spec, more ...func(*jobs.Job)) jobs.J
 		w.TB.Fatal(err)
 	}
 	w.id++
-	j := jobs.Job{ID: jobs.ID(fmt.Sprintf("01J%023d", w.id)), Repo: Demo, Name: "test", Kind: kind, Class: jobs.Operator, Trigger: jobs.OnPush,
+	j := jobs.Job{ID: jobs.ID(fmt.Sprintf("01J%015d%08d", os.Getpid(), w.id)), Repo: Demo, Name: "test", Kind: kind, Class: jobs.Operator, Trigger: jobs.OnPush,
 		Ref: "refs/heads/main", Old: grasp.OID(strings.Repeat("0", 40)), Attempt: 1, Spec: data}
 	snap, err := w.Vault.Refs(context.Background(), Demo)
 	if err != nil {
