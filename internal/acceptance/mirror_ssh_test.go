@@ -74,6 +74,12 @@ func sshd(t *testing.T) (port int, known, key string) {
 	case <-time.After(housetest.Wait):
 		t.Skip("sshd does not start here")
 	}
+	// Not everybody can log in: who has no shell, or a locked account, is not let in by any sshd.
+	login := exec.Command("ssh", "-F", "none", "-T", "-i", filepath.Join(dir, "user"), "-p", fmt.Sprint(port), "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=no",
+		"-o", "UserKnownHostsFile=/dev/null", "-o", "GlobalKnownHostsFile=/dev/null", "-o", "IdentitiesOnly=yes", "-o", "IdentityAgent=none", "127.0.0.1", "true")
+	if out, err := login.CombinedOutput(); err != nil {
+		t.Skipf("sshd does not let this user in: %v: %s", err, out)
+	}
 	f := strings.Fields(string(host))
 	return port, fmt.Sprintf("[127.0.0.1]:%d %s %s", port, f[0], f[1]), filepath.Join(dir, "user")
 }
