@@ -42,6 +42,7 @@ func table() []command {
 		{"jobs log", "[-f] <id>", "print what a job said", jobsLogHelp, (*app).jobsLog},
 		{"jobs run", "<npub/identifier> <name ...>", "run jobs of the configuration", jobsRunHelp, (*app).jobsRun},
 		{"jobs retry", "<id>", "run a job again that has ended", jobsAgainHelp, (*app).jobsRetry},
+		{"jobs approve", "<id ...>", "let jobs begin that wait for approval", jobsApproveHelp, (*app).jobsApprove},
 		{"jobs cancel", "<id>", "end a job", jobsAgainHelp, (*app).jobsCancel},
 		{"jobs explain", "<npub/identifier>", "say why a push makes jobs, or none", jobsExplainHelp, (*app).jobsExplain},
 		{"webhooks ls", "", "list targets and the last deliveries", webhooksHelp, (*app).webhooksList},

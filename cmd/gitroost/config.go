@@ -41,6 +41,11 @@ func (a *app) configCheck(_ context.Context, args []string) error {
 			fmt.Fprintln(a.out, line)
 		}
 	}
+	for _, t := range loaded.Config.Trust {
+		for _, line := range loaded.Config.DescribeTrust(t) {
+			fmt.Fprintln(a.out, line)
+		}
+	}
 	if wrong := server.CheckSecrets(loaded.Config); len(wrong) > 0 {
 		var faults config.Faults
 		for _, name := range slices.Sorted(maps.Keys(wrong)) {

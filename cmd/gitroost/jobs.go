@@ -28,7 +28,7 @@ It reaches the server that runs on the data folder: name that with --data or --c
 const jobsListHelp = `The newest come first.
 
   --repo <npub/identifier>   those of one repository
-  --state <state,…>          waiting, queued, running, ok, failed, timed_out, cancelled, superseded, skipped,
+  --state <state,…>          waiting_for_approval, waiting, queued, running, ok, failed, timed_out, cancelled, superseded, skipped,
                              startup_failure
   --name <name>              those of one definition
   --since <when>             made since then: 90m, 24h, 7d, or 2026-01-31T12:00:00Z
@@ -54,6 +54,13 @@ const jobsRunHelp = `The jobs are those of the configuration, by name. They run 
 ` + jobsReach
 
 const jobsAgainHelp = `  --json   for programs
+` + jobsReach
+
+const jobsApproveHelp = `A job waits for approval where the configuration says require_approval: true. Look at what it would run first:
+gitroost jobs show <id> names the commit, and the file that defines it. One that is not wanted is ended with
+gitroost jobs cancel <id>.
+
+  --json   for programs
 ` + jobsReach
 
 const jobsExplainHelp = `It names for each definition the first condition that is not met, as if somebody had just pushed the ref.
@@ -266,6 +273,16 @@ func (c *jobsCall) print(v *jobview.View) {
 	row("push", v.Push)
 	row("event", string(v.Event))
 	row("asked by", v.Actor)
+	if f := v.File; f != nil {
+		row("defined in", f.Path+" of "+string(f.Commit))
+		row("", "sha256 "+f.SHA256)
+		row("by request", strings.TrimSpace(string(f.Request)+" "+f.By))
+	}
+	if v.Unapproved() {
+		row("approve", "gitroost jobs approve "+string(v.ID))
+	} else if v.Approval != nil {
+		row("approved by", v.Approval.By)
+	}
 	for _, n := range v.Needs {
 		row("needs", string(n.ID)+" if "+string(n.If))
 	}
@@ -394,6 +411,26 @@ func (a *app) jobsRetry(ctx context.Context, args []string) error {
 
 func (a *app) jobsCancel(ctx context.Context, args []string) error {
 	return a.jobsAct(ctx, "cancel", args)
+}
+
+func (a *app) jobsApprove(ctx context.Context, args []string) error {
+	c, err := a.jobsCall("approve", args, nil, 1, -1, "needs the ids of jobs")
+	if err != nil {
+		return err
+	}
+	for _, word := range c.words {
+		path, err := parseJobID(word)
+		if err != nil {
+			return err
+		}
+		var v jobview.View
+		if done, err := c.ask(ctx, http.MethodPost, path+"/approve", nil, &v); err != nil {
+			return err
+		} else if !done {
+			c.printMade(&v)
+		}
+	}
+	return nil
 }
 
 func (a *app) jobsAct(ctx context.Context, verb string, args []string) error {

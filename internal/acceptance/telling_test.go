@@ -83,6 +83,7 @@ func configured(t *testing.T, text string, words map[string]string) func(*config
 	}
 	return func(c *config.Config) {
 		c.Jobs, c.Targets, c.Secrets, c.Engine = l.Config.Jobs, l.Config.Targets, l.Config.Secrets, l.Config.Engine
+		c.Trust = l.Config.Trust
 	}
 }
 

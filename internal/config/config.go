@@ -60,6 +60,7 @@ type Config struct {
 	Jobs    []Job                   // what is done when something happens to a repository
 	Secrets map[string]SecretSource // where secrets are, and who may have them
 	Targets map[string]work.Target  // who can be told something
+	Trust   []Trust                 // which repositories define jobs of their own
 }
 
 // Testing is what tests of the whole program set and nobody else should.

@@ -88,7 +88,7 @@ func triggers(on jobs.On) []string {
 		set  bool
 	}{
 		{"push", on.Push != nil}, {"state", on.State != nil}, {"sync", on.Sync != nil}, {"mirror", on.Mirror != nil}, {"tag", on.Tag != nil},
-		{"pr", on.Pull != nil}, {"schedule " + on.Schedule, on.Schedule != ""}, {"manual", on.Manual}, {"job", on.Job != nil},
+		{"pr", on.Pull != nil && !on.Pull.Approve}, {"pr once approved", on.Pull != nil && on.Pull.Approve}, {"schedule " + on.Schedule, on.Schedule != ""}, {"manual", on.Manual}, {"job", on.Job != nil},
 	} {
 		if t.set {
 			out = append(out, t.name)

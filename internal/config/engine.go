@@ -16,8 +16,10 @@ type Engine struct {
 
 	Queue      int           // jobs that wait, of all owners
 	OwnerQueue int           // of one owner
-	OwnerCPU   time.Duration // processor time of one owner's jobs in a day; 0: no bound
-	OwnerWall  time.Duration // likewise time on the clock
+	Approval   time.Duration // how long a job waits for approval before it is given up
+
+	OwnerCPU  time.Duration // processor time of one owner's jobs in a day; 0: no bound
+	OwnerWall time.Duration // likewise time on the clock
 
 	Reach []netip.Prefix // what jobs that tell others may reach beside the world
 
@@ -66,6 +68,8 @@ func engine(e *Engine) []Setting {
 			"Jobs that may wait. What comes when there are so many is skipped, and says so."),
 		count(&e.OwnerQueue, "jobs_engine.owner_queue", "20", 1, 100000,
 			"Jobs of one owner's repositories that may wait. A push that matches many jobs needs room for them all."),
+		duration(&e.Approval, "jobs_engine.approval", "7d", time.Second, 366*day,
+			"How long a job waits for somebody to approve of it (require_approval: true). Then it is cancelled."),
 		duration(&e.OwnerCPU, "jobs_engine.owner_cpu", "0s", 0, 366*day,
 			"Processor time that the jobs of one owner may use in 24 hours; what comes after that is skipped. 0s is no bound."),
 		duration(&e.OwnerWall, "jobs_engine.owner_wall", "0s", 0, 366*day,
@@ -77,7 +81,7 @@ func engine(e *Engine) []Setting {
 		choice(&e.Sandbox, "jobs_engine.sandbox", "auto", []string{"auto", "systemd", "bwrap", "plain"},
 			"What stands around the programs of jobs that name nothing: auto takes systemd where it can be reached, else bubblewrap, else limits alone."),
 		choice(&e.Untrusted, "jobs_engine.untrusted_sandbox", "bwrap", []string{"systemd", "bwrap"},
-			"What stands around programs that run because of a pull request. Where it is not to be had they do not run."),
+			"What stands around programs that run because of a pull request, or that a repository defines. Where it is not to be had they do not run."),
 		size(&e.Logs.MaxBytes, "jobs_engine.logs.max_bytes", "10 MiB", 64<<10, 1<<30,
 			"How much of what one attempt says is kept."),
 		duration(&e.Logs.Age, "jobs_engine.logs.age", "30d", time.Hour, 3650*day,

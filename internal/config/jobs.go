@@ -44,8 +44,12 @@ func (r *yamlReader) jobList(key *token.Token, n ast.Node) {
 		}
 		return
 	}
-	if len(list.Values) > maxJobs {
-		r.fault(key, "%d jobs are defined; %d are the most", len(list.Values), maxJobs)
+	most := maxJobs
+	if r.repo != nil {
+		most = MaxRepoJobs
+	}
+	if len(list.Values) > most {
+		r.fault(key, "%d jobs are defined; %d are the most", len(list.Values), most)
 		return
 	}
 	names := map[string]*token.Token{}
@@ -137,6 +141,9 @@ func (j *jobReader) read(n ast.Node) {
 	}
 	notify := keys["notify"] // it is the name of a kind too
 	delete(keys, "notify")
+	if j.repo != nil {
+		keys = repoKeys(keys)
+	}
 	other := func(v *ast.MappingValueNode) bool {
 		if name := v.Key.GetToken(); name.Value == "notify" && j.kindBeside(n) {
 			notify(name, v.Value)
@@ -176,7 +183,7 @@ func (j *jobReader) read(n ast.Node) {
 	if len(j.l.faults) > j.faults {
 		return
 	}
-	if slices.Contains(runsThings, j.Kind) && len(j.Repos) == 0 {
+	if slices.Contains(runsThings, j.Kind) && len(j.Repos) == 0 && j.repo == nil {
 		// Anybody may announce a repository, so "all" is something to be said (jobs.md D7).
 		j.fault(j.name, "job %q does not say for which repositories: repos: [\"npub1…/shop\"], or repos: [\"*/*\"] for all, strangers' as well", j.Name)
 		return
@@ -290,7 +297,14 @@ func (j *jobReader) spec() {
 		j.fault(key, "%s: %s", j.Kind, said(err))
 		return
 	}
-	if f, ok := spec.(work.Filer); ok {
+	if j.repo != nil {
+		if j.limitedTime(spec); len(j.l.faults) > j.faults {
+			return
+		}
+		if j.confine(spec); len(j.l.faults) > j.faults {
+			return
+		}
+	} else if f, ok := spec.(work.Filer); ok {
 		for _, path := range f.Files() {
 			// Whole, because the job is done by whoever finds it in the queue, wherever that one was started.
 			whole, err := filepath.Abs(j.beside(*path))
@@ -306,15 +320,24 @@ func (j *jobReader) spec() {
 		j.fault(key, "%s: %v", j.Kind, err)
 		return
 	}
+	j.limitedTime(spec)
+	j.Work, j.Spec = spec, text
+}
+
+// limitedTime makes limits.time the time limit of the job too.
+func (j *jobReader) limitedTime(spec work.Spec) {
+	text, err := json.Marshal(spec)
+	if err != nil {
+		return // it is said where it is written down
+	}
 	var limits struct {
 		Limits struct {
 			Time work.Duration `json:"time"`
 		} `json:"limits"`
 	}
 	if err := json.Unmarshal(text, &limits); err == nil && j.Timeout == 0 {
-		j.Timeout = time.Duration(limits.Limits.Time) // it is the time limit of the job too
+		j.Timeout = time.Duration(limits.Limits.Time)
 	}
-	j.Work, j.Spec = spec, text
 }
 
 // decode reads a mapping into a struct with tags for yaml, strictly, and reports whether it could.
@@ -364,14 +387,10 @@ func (j *jobReader) on(key *token.Token, n ast.Node) {
 		"mirror": when(&o.Mirror, nil),
 		"tag":    when(&o.Tag, nil),
 		"pr": when(&o.Pull, map[string]func(*token.Token, ast.Node){
+			"require_approval": nil,
 			"sandbox": func(k *token.Token, v ast.Node) {
 				if s := j.word(k, v); s != "untrusted" && s != "" {
 					j.fault(at(v, k), "what pull requests bring is always untrusted; leave sandbox out, or write untrusted")
-				}
-			},
-			"require_approval": func(k *token.Token, v ast.Node) {
-				if j.yes(k, v) {
-					j.fault(k, "require_approval cannot be had yet; without it the job runs, as untrusted, for every pull request")
 				}
 			},
 		}),
@@ -416,8 +435,12 @@ func (j *jobReader) when(key *token.Token, n ast.Node, also map[string]func(*tok
 		"deleted": func(k *token.Token, v ast.Node) { w.Deleted = j.yes(k, v) },
 	}
 	for name, f := range also {
-		if f == nil {
+		switch {
+		case f != nil:
+		case name == "head":
 			f = func(k *token.Token, v ast.Node) { w.Head = j.yes(k, v) }
+		default:
+			f = func(k *token.Token, v ast.Node) { w.Approve = j.yes(k, v) }
 		}
 		keys[name] = f
 	}

@@ -49,7 +49,7 @@ jobs:
     repos: ["` + aliceNpub + `/shop"]
     on:
       push: {refs: [refs/heads/*, "!refs/heads/wip/*"], paths: ["**/*.go", go.mod], skip_ci: true}
-      pr:   {sandbox: untrusted}
+      pr:   {sandbox: untrusted, require_approval: true}
       schedule: "17 3 * * *"
     exec: {run: [make, test], workdir: checkout}
     limits: {cpu: 50%, memory: 512MiB, tasks: 100, disk: 2GiB, time: 15m}
@@ -175,7 +175,7 @@ func TestFaultsOfJobs(t *testing.T) {
 		{head + "    exec: {run: [x]}\n    on: {push: {refs: [\"[\"]}}\n", "5:23", ""},
 		{head + "    exec: {run: [x]}\n    on: {schedule: \"* * *\"}\n", "5:20", "a schedule has five"},
 		{head + "    exec: {run: [x]}\n    on: {pr: {sandbox: plain}}\n", "5:24", "always untrusted"},
-		{head + "    exec: {run: [x]}\n    on: {pr: {require_approval: true}}\n", "5:15", "cannot be had yet"},
+		{head + "    exec: {run: [x]}\n    on: {pr: {require_approval: perhaps}}\n", "5:33", "require_approval"},
 		{head + "    exec: {run: [x]}\n    needs: [y]\n", "5:13", `no job "y"`},
 		{head + "    exec: {run: [x]}\n    needs: [x]\n", "1:1", "circle"},
 		{head + "    exec: {run: [x]}\n    needs: [{job: x, if: never}]\n", "5:26", "not one of ok, failed, always"},
@@ -201,7 +201,7 @@ func TestFaultsOfJobs(t *testing.T) {
 		{"targets: {t: {ntfy: https://n.example/t, token: hunter2}}", "1:42", "not written into the configuration"},
 		{"targets: {t: {ntfy: https://n.example/t, token: {secret: k}}}", "1:11", `no secret "k"`},
 		{"targets: {t: {ntfi: https://n.example/t}}", "1:15", `did you mean "ntfy"?`},
-		{"trust:\n  - match: [\"*\"]\n", "1:1", "cannot be had yet"},
+		{"trust:\n  - match: [\"*/*\"]\n    allow: [site]\n", "2:13", "does not name the key"},
 		{"jobs: []\njobs: []\n", "2:1", "set twice"},
 	} {
 		_, err := config.Load(config.Sources{File: "c.yaml", Read: func(string) ([]byte, error) { return []byte(c.yaml), nil }})

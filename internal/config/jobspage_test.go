@@ -46,8 +46,8 @@ func jobsPage(t *testing.T) string {
 <!-- Written from the code that reads the configuration: go test ./internal/config -update -->
 
 A job is something that is done when something happens to a repository: its site is rendered, tests run, a
-server is told. Jobs are defined by the operator, in `+"`gitroost.yaml`"+`; nothing that a repository holds defines
-one. `+"`gitroost config check`"+` says of each what it would run, and every fault with line and column.
+server is told. Jobs are defined by the operator, in `+"`gitroost.yaml`"+`; a repository defines jobs of its own only where the
+operator [trusts](#trust) it. `+"`gitroost config check`"+` says of each what it would run, and every fault with line and column.
 
 Whoever pushes is told which jobs there are and where to watch them. With `+"`git push -o skip-jobs`"+` those are
 left out that say `+"`skip_ci: true`"+`.
@@ -72,7 +72,7 @@ left out that say `+"`skip_ci: true`"+`.
 | state | refs were moved by a state event, or HEAD was; with `+"`head: true`"+` only when what HEAD points to moved |
 | sync | refs were moved by what another server had |
 | tag | push, state or sync, of a tag that is new |
-| pr | a pull request's event and its commit are both here. Such a job is untrusted: it is given no secrets and runs in a sandbox, or not at all |
+| pr | a pull request's event and its commit are both here. Such a job is untrusted: it is given no secrets and runs in a sandbox, or not at all. With `+"`require_approval: true`"+` it waits until a maintainer or the operator [approves](#approval) of it |
 | schedule | a time came: "minute hour day month weekday", in UTC, put off by up to ten minutes, each repository and job by its own. Of times that were missed the latest is caught up with |
 | manual | somebody may ask for it: maintainers with a signed request. The operator always may |
 | job | another job ended: `+"`jobs`"+`, their names, and `+"`results`"+`, how: %s, or failure and success |
@@ -106,6 +106,51 @@ A target is a place that can be told something, which jobs name.
 |---|---|---|
 `)
 	writeFields(p, docs, reflect.TypeFor[work.Target](), "")
+	p(`
+## Trust
+
+Anybody may announce a repository here, so nothing that one holds is heeded by itself. A row of `+"`trust`"+` says of whose repositories the
+file `+"`%s`"+` is read, and what it may ask for:
+
+`+"```yaml"+`%s`+"```"+`
+
+| option | | |
+|---|---|---|
+`, config.RepoFile, "\n"+read(t, "deploy/examples/trust.yaml"))
+	for _, k := range config.TrustOptions() {
+		p("| `%s` | %s | %s |\n", k[0], k[1], k[2])
+	}
+	p(`
+The file is read in the commit to which the default branch points, as a maintainer's signed state says: who proposes a change
+does not change the jobs of the repository. It has `+"`jobs`"+` alone, with the options above but for these, which are the operator's: `+"`repos`, `on: {pr: …}`, `sandbox`, `run_as`"+`,
+paths with a slash in front, templates, and whatever goes by ssh. It has at most %d jobs and %s. Programs run in the sandbox of
+`+"`jobs_engine.untrusted_sandbox`"+`, or not at all; what a job of the file tells others directly, and not by way of a target, goes nowhere that
+`+"`jobs_engine.reach`"+` alone allows.
+
+`+"```yaml"+`
+%s`+"```"+`
+
+A faulty file defines nothing. Whoever pushes is told what is wrong with it, with line and column, and a job of its name that could not
+begin records it; the push is taken. Each job remembers the SHA-256 of the file, the commit it is in, and whose request it was.
+
+That a maintainer has asked for it is an event of kind 9843 without content, with one `+"`a`"+` tag that names the repository and one `+"`p`"+` tag with the key of
+this server, which its page says; one of kind 9844 takes it back. That is how clients switch a CI on. `+"`service_request: false`"+` does without.
+
+## Approval
+
+A job that needs approval is `+"`waiting_for_approval`"+`: it is shown like any other, whoever pushes is told, and nothing of it runs. What a pull
+request started a maintainer or the operator approves of; what a repository defines for itself, where the row says `+"`require_approval: true`"+`, the operator alone.
+
+`+"```console"+`
+$ gitroost jobs ls --state waiting_for_approval
+$ gitroost jobs show <id>             # the commit, and the file that defines it
+$ gitroost jobs approve <id>          # or: gitroost jobs cancel <id>
+`+"```"+`
+
+Over the network it is `+"`POST /jobs/<id>/approve`"+`, signed ([NIP-98](jobs-api.md)); with `+"`jobs_engine.nostr: ngit-ci`"+` a maintainer's Manual Trigger (kind 9840) that names the proposal,
+its commit and the hash of the job's definition approves as well. Of one owner at most `+"`jobs_engine.owner_queue`"+` jobs wait for approval, and
+none for longer than `+"`jobs_engine.approval`"+`. A job that is run again keeps its approval only with the same commit and the same definition.
+`, config.MaxRepoJobs, config.Size(config.MaxRepoFile), read(t, "deploy/examples/jobs-in-a-repository.yml"))
 	p("\n## What programs are told\n\nThe environment of a program is this, what `env` adds, and nothing else.\n\n%s", program.VariablesDoc())
 	return b.String()
 }

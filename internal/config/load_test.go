@@ -181,7 +181,7 @@ func TestEveryFieldHasASetting(t *testing.T) {
 		}
 		return n
 	}
-	sections := 3 // Jobs, Secrets and Targets stand in the file alone
+	sections := 4 // Jobs, Secrets, Targets and Trust stand in the file alone
 	if fields := count(reflect.TypeFor[config.Config]()) - sections; fields != bound {
 		t.Errorf("%d fields, %d settings", fields, bound)
 	}

@@ -18,8 +18,8 @@ func (s Setting) Live() bool {
 	return slices.ContainsFunc(live, func(n string) bool { return n == s.Name || strings.HasSuffix(n, ".") && strings.HasPrefix(s.Name, n) })
 }
 
-// Adopt returns c with what of next takes effect without a restart: settings that are live, and jobs, secrets
-// and targets. It names the settings that changed by it, and those that differ and are held back until the
+// Adopt returns c with what of next takes effect without a restart: settings that are live, and jobs, secrets,
+// targets and trust. It names the settings that changed by it, and those that differ and are held back until the
 // next start.
 func (c Config) Adopt(next Config) (out Config, changed, held []string) {
 	out = c
@@ -35,6 +35,6 @@ func (c Config) Adopt(next Config) (out Config, changed, held []string) {
 		}
 		changed = append(changed, s.Name)
 	}
-	out.Jobs, out.Secrets, out.Targets = next.Jobs, next.Secrets, next.Targets
+	out.Jobs, out.Secrets, out.Targets, out.Trust = next.Jobs, next.Secrets, next.Targets, next.Trust
 	return out, changed, held
 }

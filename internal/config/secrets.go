@@ -136,11 +136,6 @@ func (r *yamlReader) literalSecret(n ast.Node) *token.Token {
 	return nil
 }
 
-// trust refuses what is not built: it would be worse to take it and do nothing.
-func (r *yamlReader) trust(key *token.Token, _ ast.Node) {
-	r.fault(key, "trust: jobs that repositories define for themselves (.grasp/jobs.yml) cannot be had yet; define them under jobs, for the repositories that you trust")
-}
-
 // named reads a mapping of names to groups.
 func (r *yamlReader) named(what string, key *token.Token, n ast.Node, each func(name *token.Token, v ast.Node)) {
 	r.fields(what, key, n, nil, func(v *ast.MappingValueNode) bool {

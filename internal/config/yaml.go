@@ -67,6 +67,7 @@ type yamlReader struct {
 	seen  map[string]int // line of each name that was met
 	needs []*token.Token // names of jobs that have to be there
 	after []func()       // what can be looked at when all was read
+	repo  *repoRules     // what a repository's own file is held to; nil for the configuration
 }
 
 func (r *yamlReader) syntax(err error) {

@@ -10,8 +10,8 @@ import (
 	"github.com/gitroost/gitroost/internal/server"
 )
 
-// WithJobs gives a house what a configuration file says of jobs: its sections jobs, secrets and
-// targets, and jobs_engine.
+// WithJobs gives a house what a configuration file says of jobs: its sections jobs, secrets, targets and
+// trust, and jobs_engine.
 func WithJobs(file string) func(*config.Config) {
 	return func(c *config.Config) {
 		l, err := config.Load(config.Sources{File: "gitroost.yaml", Read: func(string) ([]byte, error) { return []byte(file), nil }})
@@ -19,6 +19,7 @@ func WithJobs(file string) func(*config.Config) {
 			panic(fmt.Sprintf("the configuration of a test: %v", err))
 		}
 		c.Jobs, c.Secrets, c.Targets, c.Engine = l.Config.Jobs, l.Config.Secrets, l.Config.Targets, l.Config.Engine
+		c.Trust = l.Config.Trust
 	}
 }
 

@@ -26,6 +26,9 @@ type Definition struct {
 	Retry   *Retry        `json:"retry,omitempty"`  // likewise
 	Timeout time.Duration `json:"timeout,omitempty"`
 	Explain bool          `json:"explain,omitempty"` // tell the pusher why it did not match (S0-25)
+	Approve bool          `json:"approve,omitempty"` // none of its jobs begins before the operator approves of it
+	Budget  Usage         `json:"budget,omitzero"`   // of its owner in a day, in place of Bounds.Budget
+	Source  Source        `json:"-"`                 // where it stands
 	Spec    []byte        `json:"spec,omitempty"`    // for the Kind
 }
 
@@ -49,6 +52,7 @@ type When struct {
 	SkipCI  bool     `json:"skip_ci,omitempty"`
 	Deleted bool     `json:"deleted,omitempty"` // also when a ref goes
 	Head    bool     `json:"head,omitempty"`    // of state: only when HEAD points elsewhere, or its branch moved
+	Approve bool     `json:"approve,omitempty"` // of pr: only once a maintainer or the operator approves of it
 }
 
 // AfterJobs says after which other jobs' ends.

@@ -25,8 +25,10 @@ import (
 // A State is where a job stands.
 type State string
 
-// The states. A job that waits needs others first; all behind Running have ended.
+// The states. One that is Unapproved has not begun because nobody who may has said that it shall
+// (jobs.md 3.2); one that waits needs others first; all behind Running have ended.
 const (
+	Unapproved     State = "waiting_for_approval"
 	Waiting        State = "waiting"
 	Queued         State = "queued"
 	Running        State = "running"
@@ -40,7 +42,7 @@ const (
 )
 
 // States are all states, in the order in which a job can pass through them.
-var States = []State{Waiting, Queued, Running, OK, Failed, TimedOut, Cancelled, Superseded, Skipped, StartupFailure}
+var States = []State{Unapproved, Waiting, Queued, Running, OK, Failed, TimedOut, Cancelled, Superseded, Skipped, StartupFailure}
 
 // ParseState reads the name of a state. Anything else is a fault.Invalid.
 func ParseState(s string) (State, error) {
@@ -59,7 +61,9 @@ func join[S ~string](list []S) string {
 }
 
 // Ended reports whether nothing happens to the job any more.
-func (s State) Ended() bool { return s != Waiting && s != Queued && s != Running }
+func (s State) Ended() bool {
+	return s != Unapproved && s != Waiting && s != Queued && s != Running
+}
 
 // Bad reports whether the job ran and did not succeed.
 func (s State) Bad() bool { return s == Failed || s == TimedOut || s == StartupFailure }
@@ -210,6 +214,9 @@ type Job struct {
 	Retry      Retry
 	Timeout    time.Duration // 0 means the Engine's
 	Spec       []byte        // what the Kind wants to know
+	Source     Source        // zero if the operator's configuration defines it
+	Approval   Approval      // By and At are the Queue's once it has the job
+	Budget     Usage         // in place of Bounds.Budget; what is added to the queue does not keep it
 
 	State      State
 	Reason     string // one line for a person, "" while all is as it should be
@@ -247,13 +254,36 @@ const (
 	LogGone LogState = "expired" // S0-29
 )
 
+// A Source says where a definition stands that is not the operator's: in a file of the repository.
+type Source struct {
+	File    string        `json:"file"`              // SHA-256 of the file, in hex
+	Path    string        `json:"path"`              // where it is in the tree
+	Commit  grasp.OID     `json:"commit"`            // the tip of the default branch in which it is
+	Request grasp.EventID `json:"request,omitempty"` // the maintainer's standing request by which it is heeded
+	By      grasp.PubKey  `json:"by,omitempty"`      // who signed that
+}
+
+// IsZero reports whether the operator's configuration defines the job.
+func (s Source) IsZero() bool { return s == Source{} }
+
+// An Approval says whether somebody has to approve of a job before it may begin, and who has.
+type Approval struct {
+	Needed bool          `json:"needed"`
+	By     string        `json:"by,omitempty"`    // an npub, or a word for the operator; "" is nobody yet
+	Event  grasp.EventID `json:"event,omitempty"` // by which it was said, if one was
+	At     time.Time     `json:"at,omitzero"`
+}
+
+// Missing reports whether the job must not begin yet.
+func (a Approval) Missing() bool { return a.Needed && a.By == "" }
+
 // Fresh returns j as it was before any Queue had it.
 func (j Job) Fresh() Job {
 	return Job{
 		ID: j.ID, Run: j.Run, Repo: j.Repo, Name: j.Name, Kind: j.Kind, Class: j.Class, Pool: j.Pool,
 		Trigger: j.Trigger, Ref: j.Ref, Old: j.Old, New: j.New, Push: j.Push, Cause: j.Cause, Actor: j.Actor, Due: j.Due, Depth: j.Depth,
 		Definition: j.Definition, Input: j.Input, Group: j.Group, Policy: j.Policy, Force: j.Force, Needs: j.Needs,
-		Retry: j.Retry, Timeout: j.Timeout, Spec: j.Spec, Created: j.Created,
+		Retry: j.Retry, Timeout: j.Timeout, Spec: j.Spec, Source: j.Source, Approval: j.Approval, Budget: j.Budget, Created: j.Created,
 	}
 }
 
@@ -288,6 +318,9 @@ func (j *Job) Check() error {
 	if !slices.Contains(Triggers, j.Trigger) {
 		return fault.Errorf(fault.Invalid, op, "there is no trigger %.40q", string(j.Trigger))
 	}
+	if len(j.Source.Path)+len(j.Source.File) > MaxPath || len(j.Approval.By) > MaxPath {
+		return fault.Errorf(fault.TooLarge, op, "the path of a job's file, and the name of who approves of it, have at most %d bytes", MaxPath)
+	}
 	if len(j.Needs) > MaxNeeds || len(j.Spec) > MaxSpec || len(j.Group) > MaxGroup {
 		return fault.Errorf(fault.TooLarge, op, "a job needs at most %d others, and its description has at most %d bytes", MaxNeeds, MaxSpec)
 	}
@@ -300,4 +333,5 @@ const (
 	MaxNeeds = 32
 	MaxSpec  = 256 << 10 // bytes
 	MaxGroup = 1024      // bytes
+	MaxPath  = 256       // bytes
 )

@@ -24,11 +24,19 @@ type Event struct {
 	Cause   grasp.EventID
 	Actor   grasp.PubKey
 	Now     time.Time
+	Run     ID // what its jobs share; "" means that Plan finds one
 
 	Names []string  // of OnManual and OnSchedule: the jobs that are asked for
 	Due   time.Time // of OnSchedule
 	Force bool      // of OnManual: also what succeeded already
 	After *Job      // of OnJob: the job that ended
+
+	// Maintainers returns who maintains the repository, as it is known where this happened. Nil means that
+	// whoever wants to know looks them up.
+	Maintainers func() grasp.KeySet
+
+	// Approver is who asks, if that is somebody who may approve of the jobs: they wait for nobody.
+	Approver string
 
 	// Facts is what Asks asked for. What is not there counts as unknown, and fits.
 	Facts map[grasp.RefName]Facts
@@ -132,7 +140,10 @@ func (b *Book) Plan(ev Event, ids *IDs) (list []Job, dropped int) {
 // Make is Plan for those who know what Explain says of ev.
 func (b *Book) Make(ev Event, matches []Match, ids *IDs) (list []Job, dropped int) {
 	made := map[grasp.RefName]map[string]ID{}
-	run, name := ids.Next(), RepoName(ev.Repo)
+	run, name := ev.Run, RepoName(ev.Repo)
+	if run == "" {
+		run = ids.Next()
+	}
 	for _, m := range matches {
 		if !m.OK {
 			continue
@@ -149,7 +160,13 @@ func (b *Book) Make(ev Event, matches []Match, ids *IDs) (list []Job, dropped in
 			Push: ev.Push, Cause: ev.Cause, Actor: ev.Actor,
 			Definition: r.hash, Input: InputKey(ev.Repo, r.Name, c.Ref, c.New, r.hash),
 			Group: r.groupKey(ev.Repo, name, c.Ref), Policy: r.Policy, Force: m.force || r.Policy == All,
-			Retry: *r.Retry, Timeout: r.Timeout, Spec: r.Spec, Created: ev.Now,
+			Retry: *r.Retry, Timeout: r.Timeout, Spec: r.Spec, Source: r.Source, Budget: r.Budget, Created: ev.Now,
+		}
+		if f := r.when[ev.Trigger]; r.Approve || f != nil && f.Approve {
+			j.Approval = Approval{Needed: true, By: ev.Approver}
+			if ev.Approver != "" {
+				j.Approval.At = ev.Now
+			}
 		}
 		if ev.Trigger == OnSchedule {
 			j.Due = ev.Due

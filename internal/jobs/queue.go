@@ -16,14 +16,17 @@ type Queue interface {
 	// transaction that records it, by the same rules. In the order of the list, each job
 	//   - whose ID is known already is left as it is, so that adding twice is adding once;
 	//   - of OnSchedule whose Due is not after the last one of its repository and name is not added;
-	//   - is put in the state that Start says; one that cannot be met any more is Skipped;
+	//   - is put in the state that Start says; one that cannot be met any more is Skipped, and one whose
+	//     Approval is Missing is Unapproved;
 	//   - is OK at once if it is not Force, and the last job of its repository, name and ref that
 	//     was not Skipped, Superseded or Cancelled, is OK with the same Input (S3-50);
 	//   - of Latest or Cancel makes older ones of these policies that are Queued in its group
 	//     Superseded, and asks a running one to end, if it is Cancel;
 	//   - is Skipped if its owner, or all owners together, have as many Waiting and Queued as
 	//     Bounds allow, or its owner has used up the budget of the last day (S4-33). Of those at
-	//     most KeptSkips per owner are kept.
+	//     most KeptSkips per owner are kept. Those that are Unapproved are counted by themselves, by the
+	//     bound of an owner: who proposes changes does not keep the owner from pushing. A Budget of the
+	//     job's own holds in place of that of the Bounds.
 	// What does not Check is a fault.Invalid, and nothing is added.
 	Enqueue(ctx context.Context, list []Job) error
 
@@ -48,6 +51,11 @@ type Queue interface {
 	// Cancel ends a job that has not begun, and asks a running one to end; one that has ended
 	// stays as it is. It returns the job as it is then. What is not there is a fault.NotFound.
 	Cancel(ctx context.Context, id ID, reason string, at time.Time) (Job, error)
+
+	// Approve lets a job go on that is Unapproved, to the state that Start says; a says who wants it, and
+	// when. It returns the job as it is then. One in another state is a fault.Stale, one that is not there
+	// a fault.NotFound.
+	Approve(ctx context.Context, id ID, a Approval) (Job, error)
 
 	// Abandoned returns up to limit running jobs whose lease ended before at; with alone, whoever
 	// asks knows that nobody else runs jobs, and all that are not by's are returned.
@@ -191,6 +199,14 @@ type Usage struct {
 func (u Usage) Over(budget Usage) bool {
 	return budget.CPU > 0 && u.CPU >= budget.CPU || budget.Wall > 0 && u.Wall >= budget.Wall ||
 		budget.LogBytes > 0 && u.LogBytes >= budget.LogBytes
+}
+
+// Of returns the budget that holds for a job with one of its own, or none.
+func (b Bounds) Of(own Usage) Usage {
+	if own != (Usage{}) {
+		return own
+	}
+	return b.Budget
 }
 
 // KeptSkips is how many jobs that were skipped for their owner's bounds are kept per owner.

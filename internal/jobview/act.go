@@ -54,6 +54,26 @@ func (b *Board) Cancel(ctx context.Context, id jobs.ID, by grasp.PubKey) (View, 
 	return b.view(ctx, j)
 }
 
+// Approve lets a job begin that waits for approval. What a repository defines for itself the operator alone approves of,
+// of what is proposed to a repository its maintainers do as well: anybody else is a fault.Refused. A job that does not
+// wait for approval is a fault.Stale.
+func (b *Board) Approve(ctx context.Context, id jobs.ID, by grasp.PubKey, operator bool) (View, error) {
+	const op = "jobview: approve"
+	j, err := b.cfg.Queue.Job(ctx, id)
+	if err != nil {
+		return View{}, fault.Wrap(op, err)
+	}
+	if !operator && j.Class != jobs.Untrusted {
+		return View{}, fault.Errorf(fault.Refused, op, "job %s is defined by its repository: the operator of this server alone approves of it", j.Name)
+	}
+	if j, err = b.cfg.Queue.Approve(ctx, id, jobs.Approval{By: caller(by), At: b.cfg.Clock.Now()}); err != nil {
+		return View{}, fault.Wrap(op, err)
+	}
+	b.Note()
+	b.cfg.Log.Info("a job is approved of", "job", id, "repo", j.Repo.String(), "name", j.Name, "push", j.Push, "state", string(j.State), "by", caller(by))
+	return b.view(ctx, j)
+}
+
 func caller(by grasp.PubKey) string {
 	if by == "" {
 		return "the operator"

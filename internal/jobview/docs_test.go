@@ -40,6 +40,7 @@ The push is done by then, and its exit code is its own, however a job ends. Afte
 | … with ` + "`Accept: text/event-stream`" + ` | as server-sent events: each line is a message whose id is the place behind it. Who comes back with ` + "`Last-Event-ID`" + ` (or ` + "`from=<id>`" + `) misses nothing. ` + "`part`" + ` is a piece of a line that goes on, ` + "`end`" + ` the job at its end, ` + "`stopping`" + ` the server's. 204 says that nothing more will come |
 | ` + "`POST /jobs/<id>/retry`" + ` | 201 and the new job |
 | ` + "`POST /jobs/<id>/cancel`" + ` | 200 and the job |
+| ` + "`POST /jobs/<id>/approve`" + ` | 200 and the job, which waited for approval: of what a pull request started a maintainer or the operator approves, of what a repository defines the operator alone |
 | ` + "`POST /jobs`" + ` | runs jobs by name: ` + "`{\"repo\": \"npub1…/identifier\", \"names\": [\"test\"], \"ref\": \"main\", \"force\": false}`" + `; 201 and an object with ` + "`jobs`" + ` |
 | ` + "`GET /jobs/explain?repo=…&ref=…&name=…`" + ` | why a push of the ref makes jobs, or none |
 

@@ -29,6 +29,9 @@ func (b *Board) FollowPush(ctx context.Context, repo grasp.Addr, push, name stri
 	}
 	p := &PushTail{b: b}
 	for _, j := range list {
+		if j.State == jobs.Unapproved {
+			continue // nobody knows how long that takes, and the pusher was told
+		}
 		if name == "" && j.Pool != jobs.TellPool || name == j.Name {
 			p.left = append(p.left, j)
 		}

@@ -26,11 +26,13 @@ type View struct {
 	Push  string        `json:"push,omitempty" doc:"the id of the push, as its pusher was told"`
 	Event grasp.EventID `json:"event,omitempty" doc:"the Nostr event that asked for it"`
 	Actor string        `json:"actor,omitempty" doc:"the npub of whoever asked for it"`
+	File  *FileView     `json:"file,omitempty" doc:"the file of the repository that defines it; missing: the configuration of the server does"`
 	Needs []NeedView    `json:"needs,omitempty" doc:"jobs that have to end first"`
 
-	State      jobs.State `json:"state" doc:"waiting, queued, running, ok, failed, timed_out, cancelled, superseded, skipped or startup_failure"`
+	State      jobs.State `json:"state" doc:"waiting_for_approval, waiting, queued, running, ok, failed, timed_out, cancelled, superseded, skipped or startup_failure"`
 	Conclusion string     `json:"conclusion,omitempty" doc:"how events of continuous integration say the state: success, failure, timed_out, cancelled, skipped or startup_failure"`
 	Reason     string     `json:"reason,omitempty" doc:"one line for a person"`
+	Approval   *Approval  `json:"approval,omitempty" doc:"of a job that somebody has to approve of before it begins"`
 	Ending     string     `json:"ending,omitempty" doc:"of a job that runs: cancelled or superseded, if it was asked to end"`
 	Attempt    int        `json:"attempt" doc:"how often it was begun"`
 
@@ -54,6 +56,22 @@ type NeedView struct {
 	If jobs.Condition `json:"if" doc:"ok, failed or always"`
 }
 
+// A FileView is the file of a repository that defines a job.
+type FileView struct {
+	Path    string        `json:"path" doc:"where it is in the tree"`
+	SHA256  string        `json:"sha256" doc:"the hash of what it says"`
+	Commit  grasp.OID     `json:"commit" doc:"the tip of the default branch in which it is"`
+	Request grasp.EventID `json:"request,omitempty" doc:"the maintainer's event by which it is heeded"`
+	By      string        `json:"by,omitempty" doc:"the npub of that maintainer"`
+}
+
+// An Approval says whether a job was approved of.
+type Approval struct {
+	By    string        `json:"by,omitempty" doc:"who approved of it: an npub, or the operator; missing: nobody has"`
+	Event grasp.EventID `json:"event,omitempty" doc:"the Nostr event that says so, if one does"`
+	At    *time.Time    `json:"at,omitempty" doc:"when"`
+}
+
 // A LogView says where a log is.
 type LogView struct {
 	State    jobs.LogState `json:"state,omitempty" doc:"kept, or expired: it was kept for long enough"`
@@ -73,6 +91,15 @@ func NewView(j jobs.Job, base string) View {
 	}
 	if j.Actor != "" {
 		v.Actor = j.Actor.Npub()
+	}
+	if s := j.Source; !s.IsZero() {
+		v.File = &FileView{Path: s.Path, SHA256: s.File, Commit: s.Commit, Request: s.Request}
+		if s.By != "" {
+			v.File.By = s.By.Npub()
+		}
+	}
+	if a := j.Approval; a.Needed {
+		v.Approval = &Approval{By: a.By, Event: a.Event, At: when(a.At)}
 	}
 	for _, n := range j.Needs {
 		v.Needs = append(v.Needs, NeedView{n.On, orOK(n.If)})
@@ -105,6 +132,9 @@ func when(t time.Time) *time.Time {
 	t = t.UTC()
 	return &t
 }
+
+// Unapproved reports whether the job waits for somebody to approve of it.
+func (v *View) Unapproved() bool { return v.State == jobs.Unapproved }
 
 // Addr returns the repository of the job.
 func (v *View) Addr() (grasp.Addr, bool) { return ParseRepo(v.Repo) }

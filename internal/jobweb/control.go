@@ -43,7 +43,7 @@ func (x *visit) retry() {
 		x.made(v, err)
 		return
 	}
-	if !x.admitToJob("running a job again") {
+	if _, ok := x.admitToJob("running a job again"); !ok {
 		return
 	}
 	v, err := x.h.control.Retry(x.r.Context(), x.id, x.key)
@@ -51,7 +51,10 @@ func (x *visit) retry() {
 }
 
 func (x *visit) cancel() {
-	if !x.read() || !x.admitToJob("ending a job") {
+	if !x.read() {
+		return
+	}
+	if _, ok := x.admitToJob("ending a job"); !ok {
 		return
 	}
 	v, err := x.h.control.Cancel(x.r.Context(), x.id, x.key)
@@ -62,24 +65,40 @@ func (x *visit) cancel() {
 	x.answer(http.StatusOK, v)
 }
 
+// approve lets a job begin that waits for that.
+func (x *visit) approve() {
+	if !x.read() {
+		return
+	}
+	operator, ok := x.admitToJob("approving of a job")
+	if !ok {
+		return
+	}
+	v, err := x.h.approve.Approve(x.r.Context(), x.id, x.key, operator)
+	if err != nil {
+		x.fail(err)
+		return
+	}
+	x.answer(http.StatusOK, v)
+}
+
 // admitToJob lets those in who may do something about the job of the path. Who did not sign is not told whether there
-// is one.
-func (x *visit) admitToJob(what string) bool {
+// is one. operator says that it is the operator.
+func (x *visit) admitToJob(what string) (operator, ok bool) {
 	if !x.identify() {
-		return false
+		return false, false
 	}
 	if x.key == "" && !x.local {
 		x.challenge(what + " needs a request signed by the operator or a maintainer of the repository: an Authorization header with an event of kind 27235 (NIP-98)")
-		return false
+		return false, false
 	}
 	v, err := x.h.board.Show(x.r.Context(), x.id)
 	if err != nil {
 		x.fail(err)
-		return false
+		return false, false
 	}
 	repo, _ := v.Addr()
-	_, ok := x.admit(repo, what)
-	return ok
+	return x.admit(repo, what)
 }
 
 // made answers with a new job.

@@ -61,6 +61,12 @@ type Control interface {
 	Run(ctx context.Context, o jobview.Order, by grasp.PubKey, operator bool) ([]jobview.View, error)
 }
 
+// An Approver lets jobs begin that wait for approval. It is safe for concurrent use.
+type Approver interface {
+	// Approve is a fault.Refused where by may not, and a fault.Stale where there is nothing to approve.
+	Approve(ctx context.Context, id jobs.ID, by grasp.PubKey, operator bool) (jobview.View, error)
+}
+
 // A Gate knows who may what. It is safe for concurrent use.
 type Gate interface {
 	// Operator reports whether a key is one of the operator's.
@@ -114,6 +120,7 @@ type Handler struct {
 	cfg     Config
 	board   Board
 	control Control
+	approve Approver
 	gate    Gate
 	oracle  Oracle
 	pages   Pages
@@ -124,7 +131,7 @@ type Handler struct {
 }
 
 // New returns the door. log may be nil.
-func New(cfg Config, board Board, control Control, oracle Oracle, gate Gate, pages Pages, log *slog.Logger) *Handler {
+func New(cfg Config, board Board, control Control, approve Approver, oracle Oracle, gate Gate, pages Pages, log *slog.Logger) *Handler {
 	if cfg.Wire == nil {
 		cfg.Wire = cfg.Now
 	}
@@ -149,7 +156,7 @@ func New(cfg Config, board Board, control Control, oracle Oracle, gate Gate, pag
 		log = slog.New(slog.DiscardHandler)
 	}
 	return &Handler{
-		cfg: cfg, board: board, control: control, gate: gate, oracle: oracle, pages: pages, log: log, who: nip98.New(cfg.Now, cfg.Authorities),
+		cfg: cfg, board: board, control: control, approve: approve, gate: gate, oracle: oracle, pages: pages, log: log, who: nip98.New(cfg.Now, cfg.Authorities),
 		follows: crowd{max: cfg.MaxFollowers, each: cfg.MaxPerNetwork}, readers: make(chan struct{}, cfg.MaxReaders),
 	}
 }
@@ -205,8 +212,10 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, local bool) {
 			x.route(methods{http.MethodPost: x.retry})
 		case "cancel":
 			x.route(methods{http.MethodPost: x.cancel})
+		case "approve":
+			x.route(methods{http.MethodPost: x.approve})
 		default:
-			x.fail(fault.E(fault.NotFound, "jobweb: path", "a job has a page, a log, retry and cancel"))
+			x.fail(fault.E(fault.NotFound, "jobweb: path", "a job has a page, a log, retry, cancel and approve"))
 		}
 	}
 }

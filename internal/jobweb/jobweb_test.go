@@ -118,7 +118,7 @@ func open(t *testing.T, cfg jobweb.Config) *house {
 	}
 	cfg.Now, cfg.Authorities = time.Now, []string{"git.example.com"} // deadlines are the network's
 	pages := web.New(web.Config{Name: "git", PublicURL: base, Now: h.clock.Now}, source{}, slog.New(slog.DiscardHandler))
-	h.server = httptest.NewServer(jobweb.New(cfg, h.board, h.board, h.board, gate{}, pages, nil))
+	h.server = httptest.NewServer(jobweb.New(cfg, h.board, h.board, h.board, h.board, gate{}, pages, nil))
 	t.Cleanup(func() { h.board.Stop(); h.server.Close() })
 	return h
 }

@@ -18,10 +18,19 @@ func (h *Jobs) after(j jobs.Job) []jobs.Job {
 		ev.Changes = []grasp.RefChange{{Ref: j.Ref, Old: j.Old, New: j.New}}
 	}
 	list, dropped := h.book.Load().Plan(ev, h.ids)
+	ctx, cancel := context.WithTimeout(context.Background(), factTime)
+	defer cancel()
+	if f := h.ownOf(ctx, j); f != nil && f.book != nil && f.source.File == j.Source.File {
+		more, over := f.book.Plan(ev, h.ids)
+		for i := range more {
+			more[i].Source = j.Source
+		}
+		list, dropped = append(list, more...), dropped+over
+	}
+	notices := h.rulesOf(ctx, j)
 	if dropped > 0 {
 		h.log.Warn("more jobs than one happening makes", "repo", j.Repo.String(), "job", j.ID, "dropped", dropped)
 	}
-	notices := h.defs.Load().notices[j.Name]
 	var previous jobs.State
 	if len(list) > 0 || notices.Compares() {
 		previous = h.previous(j)

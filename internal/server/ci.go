@@ -226,15 +226,8 @@ func (h *Jobs) askedBy(ctx context.Context, about work.About, repo grasp.Addr) (
 			return &ci.Control{ID: grasp.EventID(ev.ID), Author: grasp.PubKey(ev.PubKey), Manual: true}, nil
 		}
 	}
-	list, err := h.events(ctx, nostr.Filter{
-		Kinds: []int{ci.KindServiceRequest, ci.KindServiceStop}, Limit: maxControls,
-		Tags: nostr.TagMap{"a": {repo.Coordinate()}, "p": {string(h.server.self)}},
-	})
-	if err != nil {
-		return nil, err
-	}
-	if c, ok := ci.Standing(list, repo, h.server.self, maintainers, about.Started.Unix()); ok {
-		return &c, nil
+	if c, ok, err := h.standing(ctx, repo, maintainers, about.Started); err != nil || ok {
+		return &c, err
 	}
 	return nil, nil
 }
@@ -263,9 +256,6 @@ func (h *Jobs) start(ctx context.Context, t ci.Trigger) error {
 	if age := h.clock.Now().Sub(time.Unix(t.At, 0)); age > askedAge {
 		return fault.Errorf(fault.Stale, op, "it is %s old", age.Round(time.Second))
 	}
-	if t.Proposal {
-		return fault.E(fault.Refused, op, "jobs for proposals are not started by events")
-	}
 	view, err := h.server.steward.View(ctx, t.Repos[0].ID)
 	if err != nil {
 		return err
@@ -273,6 +263,9 @@ func (h *Jobs) start(ctx context.Context, t ci.Trigger) error {
 	for _, repo := range t.Repos {
 		if !view.Maintainers(repo.Owner).Has(t.Author) || !h.open(ctx, repo) {
 			continue
+		}
+		if t.Proposal {
+			return h.approveProposal(ctx, repo, t)
 		}
 		book := h.book.Load()
 		d, hash, ok := book.Definition(t.Job)
@@ -297,6 +290,28 @@ func (h *Jobs) start(ctx context.Context, t ci.Trigger) error {
 		return h.queue.Enqueue(ctx, list)
 	}
 	return fault.E(fault.Refused, op, "who asks does not maintain the repository")
+}
+
+// approveProposal lets the job begin that works on a proposal and waits for approval: the one of this name and
+// definition, about this very commit (jobs.md 3.2).
+func (h *Jobs) approveProposal(ctx context.Context, repo grasp.Addr, t ci.Trigger) error {
+	const op = "jobs: manual trigger"
+	list, err := h.queue.List(ctx, jobs.Filter{Repo: repo, Name: t.Job, States: []jobs.State{jobs.Unapproved}, Limit: jobs.MaxList})
+	if err != nil {
+		return err
+	}
+	for _, j := range list {
+		if j.Class != jobs.Untrusted || j.New != t.Commit || j.Definition.String() != t.Hash {
+			continue
+		}
+		if _, err := h.queue.Approve(ctx, j.ID, jobs.Approval{By: t.Author.Npub(), Event: t.ID, At: h.clock.Now()}); err != nil {
+			return err
+		}
+		h.board.Note()
+		h.log.Info("a job is approved of", "job", j.ID, "repo", j.Repo.String(), "name", j.Name, "event", string(t.ID), "by", t.Author.Npub())
+		return nil
+	}
+	return fault.Errorf(fault.Refused, op, "no job %q about commit %s, as it is defined now, waits for approval", t.Job, t.Commit)
 }
 
 // seeded is randomness that is the same each time.

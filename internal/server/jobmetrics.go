@@ -28,7 +28,7 @@ func (h *Jobs) metrics(reg *prometheus.Registry) {
 			}, func() float64 { return float64(h.ended(kind, state)) }))
 		}
 	}
-	for _, state := range []jobs.State{jobs.Waiting, jobs.Queued, jobs.Running} {
+	for _, state := range []jobs.State{jobs.Unapproved, jobs.Waiting, jobs.Queued, jobs.Running} {
 		reg.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "gitroost_jobs", Help: "Jobs that have not ended, by state.", ConstLabels: prometheus.Labels{"state": string(state)},
 		}, func() float64 {

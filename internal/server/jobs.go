@@ -114,7 +114,14 @@ func (h *Jobs) objects(ctx context.Context, repo grasp.Addr) (work.Objects, erro
 // follow returns the jobs that ev asks for, and what a pusher is told of those that it does not ask
 // for. It reads what git has to say about ev only if a definition asks for it.
 func (h *Jobs) follow(ctx context.Context, ev jobs.Event) (list []jobs.Job, remarks []string) {
-	book := h.book.Load()
+	ev.Run = h.ids.Next()
+	list, remarks = h.plan(ctx, h.book.Load(), ev)
+	theirs, said := h.followOwn(ctx, ev)
+	return append(list, theirs...), append(remarks, said...)
+}
+
+// plan is follow for the definitions of one book.
+func (h *Jobs) plan(ctx context.Context, book *jobs.Book, ev jobs.Event) (list []jobs.Job, remarks []string) {
 	names := book.Names()
 	if len(names) == 0 {
 		return nil, nil
@@ -204,9 +211,12 @@ func (h *Jobs) notes(list []jobs.Job, remarks []string) []string {
 			break
 		}
 		line := fmt.Sprintf("gitroost: job %s %s ", j.Name, j.ID)
-		if j.State != "" && j.State.Ended() && j.Reason != "" {
+		switch {
+		case j.State != "" && j.State.Ended() && j.Reason != "":
 			line += string(j.State) + ": " + j.Reason
-		} else {
+		case j.Approval.Missing():
+			line += "waits for approval " + h.public + "/jobs/" + string(j.ID)
+		default:
 			line += "queued " + h.public + "/jobs/" + string(j.ID)
 		}
 		out = append(out, line)

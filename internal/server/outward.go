@@ -41,6 +41,9 @@ func (s *Server) openWay() error {
 	cfg.HostConcurrent, cfg.HostPerMinute = 20, 1200
 	cfg.Header, cfg.Total, cfg.Idle = work.MaxTimeout, work.MaxTimeout, work.MaxTimeout // each says its own
 	s.tellWay = dial.New(cfg)
+	// What a repository itself says may be told goes nowhere that the operator's own jobs alone may reach.
+	cfg.Allow, cfg.Plain = o.Allow, o.HTTP
+	s.ownWay = dial.New(cfg)
 	return nil
 }
 

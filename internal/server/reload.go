@@ -15,9 +15,10 @@ import (
 
 // definitions is what the configuration says of jobs: replaced as a whole when it is read anew.
 type definitions struct {
-	cfg     config.Config           // of which Jobs, Secrets and Targets count
+	cfg     config.Config           // of which Jobs, Secrets, Targets and Trust count
 	private map[string]bool         // by name of the definition
 	notices map[string]notify.Rules // likewise
+	owned   ownFiles                // what repositories define for themselves, held to cfg
 }
 
 // define reads what cfg says of jobs.

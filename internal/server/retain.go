@@ -18,6 +18,9 @@ const (
 func (h *Jobs) sweeps(ctx context.Context) {
 	for ctx.Err() == nil {
 		now := h.clock.Now()
+		if err := h.giveUp(ctx, now); err != nil && ctx.Err() == nil {
+			h.log.Warn("cannot give up jobs that nobody approves of", "err", err)
+		}
 		if err := h.retain(ctx, now); err != nil && ctx.Err() == nil {
 			h.log.Warn("cannot remove what old jobs left", "err", err)
 		}
@@ -33,6 +36,32 @@ func (h *Jobs) sweeps(ctx context.Context) {
 		case <-c:
 		}
 		stop()
+	}
+}
+
+// giveUp cancels jobs that have waited for approval for long enough.
+func (h *Jobs) giveUp(ctx context.Context, now time.Time) error {
+	limit := h.cfg.Engine.Approval
+	var before jobs.ID
+	for {
+		page, err := h.queue.List(ctx, jobs.Filter{States: []jobs.State{jobs.Unapproved}, Before: before, Limit: retainPage})
+		if err != nil {
+			return err
+		}
+		for _, j := range page {
+			if now.Sub(j.Created) < limit {
+				continue
+			}
+			if _, err := h.queue.Cancel(ctx, j.ID, "nobody approved of it in "+limit.String(), now); err != nil {
+				return err
+			}
+			h.board.Note()
+			h.log.Info("a job was given up that nobody approved of", "job", j.ID, "repo", j.Repo.String(), "name", j.Name, "push", j.Push)
+		}
+		if len(page) < retainPage {
+			return nil
+		}
+		before = page[len(page)-1].ID
 	}
 }
 

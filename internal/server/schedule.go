@@ -26,18 +26,23 @@ type plannedJob struct {
 // A timetable is what schedules has in mind: when each job is to be looked at next, and which time of
 // its schedule was worked on last.
 type timetable struct {
+	cron map[plannedJob]jobs.Cron
 	at   map[plannedJob]time.Time
 	last map[plannedJob]time.Time
+}
+
+func newTimetable() timetable {
+	return timetable{cron: map[plannedJob]jobs.Cron{}, at: map[plannedJob]time.Time{}, last: map[plannedJob]time.Time{}}
 }
 
 // schedules queues jobs when their time comes, until ctx ends. Which times were worked on is in the
 // queue, so that after a restart the latest that was missed is caught up with, once (jobs.md 3.4).
 func (h *Jobs) schedules(ctx context.Context) {
-	t := timetable{at: map[plannedJob]time.Time{}, last: map[plannedJob]time.Time{}}
+	t := newTimetable()
 	var scan time.Time
 	for ctx.Err() == nil {
-		if len(h.book.Load().Schedules()) == 0 {
-			t, scan = timetable{at: map[plannedJob]time.Time{}, last: map[plannedJob]time.Time{}}, time.Time{}
+		if len(h.book.Load().Schedules()) == 0 && len(h.defs.Load().cfg.Trust) == 0 {
+			t, scan = newTimetable(), time.Time{}
 			select {
 			case <-ctx.Done():
 			case <-h.rescan:
@@ -66,7 +71,7 @@ func (h *Jobs) schedules(ctx context.Context) {
 		case <-c:
 		case <-h.rescan:
 			// Others may have schedules now, or other ones; what was worked on is in the queue.
-			t, scan = timetable{at: map[plannedJob]time.Time{}, last: map[plannedJob]time.Time{}}, time.Time{}
+			t, scan = newTimetable(), time.Time{}
 		}
 		stop()
 	}
@@ -84,12 +89,9 @@ func (h *Jobs) scan(ctx context.Context, t *timetable, now time.Time) error {
 			return err
 		}
 		for _, repo := range page {
-			for name, cron := range crons {
+			for name, cron := range h.schedulesOf(ctx, book, crons, repo) {
 				p := plannedJob{repo, name}
-				if !book.Concerns(name, repo) {
-					continue
-				}
-				if here[p] = true; !t.at[p].IsZero() {
+				if here[p] = true; !t.at[p].IsZero() && t.cron[p] == cron {
 					continue
 				}
 				if len(t.at) >= maxSchedules {
@@ -104,7 +106,7 @@ func (h *Jobs) scan(ctx context.Context, t *timetable, now time.Time) error {
 				if err != nil {
 					return err
 				}
-				t.last[p] = last
+				t.last[p], t.cron[p] = last, cron
 				_, at, _ := cron.Due(last, now, jobs.Jitter(repo, name))
 				t.at[p] = at
 			}
@@ -118,14 +120,35 @@ func (h *Jobs) scan(ctx context.Context, t *timetable, now time.Time) error {
 		if !here[p] {
 			delete(t.at, p)
 			delete(t.last, p)
+			delete(t.cron, p)
 		}
 	}
 	return nil
 }
 
+// schedulesOf returns the jobs of a repository that have a schedule: those of the configuration, and its own.
+func (h *Jobs) schedulesOf(ctx context.Context, book *jobs.Book, crons map[string]jobs.Cron, repo grasp.Addr) map[string]jobs.Cron {
+	out := map[string]jobs.Cron{}
+	for name, cron := range crons {
+		if book.Concerns(name, repo) {
+			out[name] = cron
+		}
+	}
+	o, err := h.own(ctx, repo, nil)
+	if err != nil {
+		h.log.Warn("what a repository defines for itself cannot be read", "repo", repo.String(), "err", err)
+	}
+	if theirs := o.heeded(); theirs != nil {
+		for name, cron := range theirs.Schedules() {
+			out[name] = cron
+		}
+	}
+	return out
+}
+
 // due queues p if its time has come, and returns when it comes next.
 func (h *Jobs) due(ctx context.Context, t *timetable, p plannedJob, now time.Time) time.Time {
-	cron, ok := h.book.Load().Schedules()[p.name]
+	cron, ok := t.cron[p]
 	if !ok {
 		return now.Add(rescan) // it is defined no more, and schedules is told in a moment
 	}
@@ -158,6 +181,10 @@ func (h *Jobs) runDue(ctx context.Context, p plannedJob, due time.Time) error {
 		return err
 	}
 	ev.Trigger, ev.Names, ev.Due = jobs.OnSchedule, []string{p.name}, due
-	list, _ := h.book.Load().Plan(ev, h.ids)
+	book, err := h.bookOf(ctx, p.repo, p.name)
+	if err != nil {
+		return err
+	}
+	list, _ := book.Plan(ev, h.ids)
 	return h.queue.Enqueue(ctx, list)
 }

@@ -30,6 +30,9 @@ func (h *Jobs) secret(_ context.Context, j jobs.Job, name string) ([]byte, error
 	if !source.For(j) {
 		return nil, fault.Errorf(fault.Refused, op, "secret %s is not for this job: it is bound to other repositories or refs, and never for pull requests", name)
 	}
+	if trust, ok := h.defs.Load().cfg.TrustOf(j.Repo); j.Class == jobs.Trusted && (!ok || !trust.Gives(name)) {
+		return nil, fault.Errorf(fault.Refused, op, "secret %s is not for jobs that this repository defines: the operator has to name it in the row of trust", name)
+	}
 	return readSecret(source.SecretRef)
 }
 

@@ -48,7 +48,7 @@ func (h *Jobs) open(ctx context.Context, repo grasp.Addr) bool {
 func (s *Server) jobDoor(authorities []string, addresses prefixer) http.Handler {
 	s.jobsDoor = jobweb.New(jobweb.Config{
 		Now: s.now, Wire: s.wire, Authorities: authorities, Network: addresses.prefix, Idle: s.cfg.Limits.Idle,
-	}, s.jobs.board, s.jobs.board, s.jobs.board, gate{s}, s.pages, s.log.With("room", "jobweb"))
+	}, s.jobs.board, s.jobs.board, s.jobs.board, s.jobs.board, gate{s}, s.pages, s.log.With("room", "jobweb"))
 	return s.jobsDoor
 }
 

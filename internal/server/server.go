@@ -75,6 +75,7 @@ type Server struct {
 	jobs      *Jobs
 	way       *dial.Dialer   // every connection to others
 	tellWay   *dial.Dialer   // those of the operator's own jobs
+	ownWay    *dial.Dialer   // those that repositories define for themselves
 	sync      *syncer.Syncer // or nil
 	hunter    *hunt.Hunter   // or nil
 	unlock    func()         // of the data folder

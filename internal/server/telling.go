@@ -44,10 +44,16 @@ func (s *Server) buildTelling(h *Jobs, doers map[string]work.Doer) error {
 	target := func(name string) (work.Target, bool) { t, ok := h.defs.Load().cfg.Targets[name]; return t, ok }
 	reveal := func(_ context.Context, ref work.SecretRef) ([]byte, error) { return h.reveal(ref) }
 	client := s.tellWay.HTTP()
-	if h.tell.hooks, err = hook.New(hook.Config{
+	hooks := hook.Config{
 		Client: client, Now: s.now, Target: target, Secret: reveal, History: h.history, Head: h.head, Key: key, Off: h.tell.off,
 		Agent: "gitroost",
-	}); err != nil {
+	}
+	if h.tell.hooks, err = hook.New(hooks); err != nil {
+		return err
+	}
+	hooks.Client = s.ownWay.HTTP()
+	theirs, err := hook.New(hooks)
+	if err != nil {
 		return err
 	}
 	if h.tell.notes, err = notify.New(notify.Config{
@@ -60,8 +66,25 @@ func (s *Server) buildTelling(h *Jobs, doers map[string]work.Doer) error {
 	if err != nil {
 		return err
 	}
-	doers["webhook"], doers["trigger"], doers["notify"], doers["mirror_push"] = h.tell.hooks, h.tell.hooks, h.tell.notes, mirrors
+	theirMirrors, err := mirror.New(mirror.Config{Git: s.vault, Way: s.ownWay, Path: os.Getenv("PATH")})
+	if err != nil {
+		return err
+	}
+	doers["webhook"], doers["trigger"], doers["notify"] = byWord{h.tell.hooks, theirs}, h.tell.hooks, h.tell.notes
+	doers["mirror_push"] = byWord{mirrors, theirMirrors}
 	return nil
+}
+
+// byWord has a job done by the one or the other, by whose word it is where it goes: what a repository says itself is
+// kept from what the operator's own jobs alone may reach (jobs_engine.reach).
+type byWord struct{ operators, theirs work.Doer }
+
+// Do does a job. A target is always the operator's.
+func (b byWord) Do(ctx context.Context, t *work.Task) jobs.Result {
+	if hook, ok := t.Spec.(*work.Webhook); t.Job.Class != jobs.Trusted || ok && hook.To != "" {
+		return b.operators.Do(ctx, t)
+	}
+	return b.theirs.Do(ctx, t)
 }
 
 // history returns the commits that a job's ref got.
@@ -101,7 +124,10 @@ type begins struct {
 
 // Run has j done.
 func (b begins) Run(ctx context.Context, j jobs.Job, log jobs.Log) jobs.Result {
-	if list := b.jobs.defs.Load().notices[j.Name].Begin(j, b.jobs.clock.Now(), b.jobs.ids); len(list) > 0 {
+	if j.Kind == fileKind {
+		return sayFaults(j, log)
+	}
+	if list := b.jobs.rulesOf(ctx, j).Begin(j, b.jobs.clock.Now(), b.jobs.ids); len(list) > 0 {
 		if err := b.jobs.queue.Enqueue(ctx, list); err != nil {
 			b.jobs.log.Warn("nobody is told that a job begins", "job", j.ID, "err", err) // it runs all the same (S0-41)
 		}

@@ -32,8 +32,17 @@ func (h *Jobs) Ask(ctx context.Context, w Wish) ([]jobs.Job, error) {
 	if len(w.Jobs) == 0 || len(w.Jobs) > maxWishes {
 		return nil, fault.Errorf(fault.Invalid, op, "name 1 to %d jobs; there are %s", maxWishes, strings.Join(h.book.Load().Names(), ", "))
 	}
-	book := h.book.Load()
+	books := map[*jobs.Book][]string{}
+	var order []*jobs.Book
 	for _, name := range w.Jobs {
+		book, err := h.bookOf(ctx, w.Repo, name)
+		if err != nil {
+			return nil, err
+		}
+		if books[book] == nil {
+			order = append(order, book)
+		}
+		books[book] = append(books[book], name)
 		d, _, ok := book.Definition(name)
 		switch {
 		case !ok:
@@ -48,9 +57,25 @@ func (h *Jobs) Ask(ctx context.Context, w Wish) ([]jobs.Job, error) {
 	if err != nil {
 		return nil, err
 	}
-	ev.Trigger, ev.Actor, ev.Names, ev.Force = jobs.OnManual, w.Actor, w.Jobs, w.Force
-	list, _ := book.Plan(ev, h.ids)
+	ev.Trigger, ev.Actor, ev.Force, ev.Run = jobs.OnManual, w.Actor, w.Force, h.ids.Next()
+	if w.Operator {
+		ev.Approver = approverOf(w.Actor)
+	}
+	var list []jobs.Job
+	for _, book := range order {
+		ev.Names = books[book]
+		made, _ := book.Plan(ev, h.ids)
+		list = append(list, made...)
+	}
 	return h.enqueue(ctx, list)
+}
+
+// approverOf is how it is kept that the operator approves of a job, by asking for it.
+func approverOf(actor grasp.PubKey) string {
+	if actor == "" {
+		return "the operator"
+	}
+	return actor.Npub()
 }
 
 // present is an event about a ref as it is now, or about what HEAD points to.
@@ -114,21 +139,28 @@ func (h *Jobs) again(ctx context.Context, id, as jobs.ID, actor grasp.PubKey) (j
 	j := old
 	j.ID, j.Run = as, h.ids.Next()
 	j.Trigger, j.Actor, j.Needs, j.Force, j.Created, j.Due = jobs.OnManual, actor, nil, true, h.clock.Now(), old.Due
-	d, hash, ok := h.book.Load().Definition(old.Name)
+	book, err := h.bookOf(ctx, old.Repo, old.Name)
+	if err != nil {
+		return jobs.Job{}, err
+	}
+	d, hash, ok := book.Definition(old.Name)
+	ok = ok && d.Source.IsZero() == old.Source.IsZero() // one of this name, defined by somebody else, is another job
 	switch {
 	case ok && d.Kind == old.Kind && (hash == old.Definition || old.Pool == jobs.TellPool):
-	case ok && h.book.Load().Concerns(old.Name, old.Repo):
+	case ok && book.Concerns(old.Name, old.Repo):
 		ev := jobs.Event{Repo: old.Repo, Trigger: jobs.OnManual, Actor: actor, Names: []string{old.Name}, Force: true, Now: j.Created}
 		if old.Ref != "" {
 			ev.Changes = []grasp.RefChange{{Ref: old.Ref, Old: old.Old, New: old.New}}
 		}
-		list, _ := h.book.Load().Plan(ev, h.ids)
+		list, _ := book.Plan(ev, h.ids)
 		if len(list) == 0 {
 			return jobs.Job{}, fault.Errorf(fault.Invalid, op, "job %s is not for this any more", old.Name)
 		}
 		class := j.Class
 		if j = list[0]; class == jobs.Untrusted {
 			j.Class = class // what it works on is no better for being looked at again
+			// Nobody has approved of what is defined now.
+			j.Approval.Needed = j.Approval.Needed || old.Approval.Needed || d.On.Pull != nil && d.On.Pull.Approve
 		}
 		j.ID = as
 	case !ok && old.Pool == jobs.TellPool:
@@ -167,9 +199,24 @@ func (h *Jobs) Explain(ctx context.Context, repo grasp.Addr, ref grasp.RefName, 
 	if ev.Trigger == jobs.OnManual || ev.Trigger == jobs.OnSchedule {
 		ev.Names = book.Names()
 	}
+	out := h.explain(ctx, book, ev)
+	if ev.Trigger == jobs.OnPull {
+		return out, nil
+	}
+	o, err := h.own(ctx, repo, nil)
+	if theirs := o.heeded(); err == nil && theirs != nil {
+		if ev.Names != nil {
+			ev.Names = theirs.Names()
+		}
+		out = append(out, h.explain(ctx, theirs, ev)...)
+	}
+	return out, err
+}
+
+func (h *Jobs) explain(ctx context.Context, book *jobs.Book, ev jobs.Event) []jobs.Match {
 	paths, messages := book.Asks(ev)
 	ev.Facts = h.facts(ctx, ev, paths, messages)
-	return book.Explain(ev), nil
+	return book.Explain(ev)
 }
 
 // Names returns the names of all definitions.
@@ -185,6 +232,14 @@ func (h *Jobs) Logs() *joblog.Logs { return h.logs }
 // is not defined any more is.
 func (h *Jobs) Private(j jobs.Job) bool {
 	private, known := h.defs.Load().private[j.Name]
+	if !j.Source.IsZero() {
+		ctx, cancel := context.WithTimeout(context.Background(), factTime)
+		defer cancel()
+		private, known = false, j.Kind == fileKind
+		if f := h.ownOf(ctx, j); f != nil && j.Kind != fileKind {
+			private, known = f.private[j.Name]
+		}
+	}
 	// What is told whom, and what they answer, is between them and the operator.
 	return private || !known || j.Pool == jobs.TellPool
 }

@@ -40,7 +40,7 @@ func (s *Steward) happenings(ctx context.Context, k *known, sc scene, plan grasp
 				planned = rp
 			}
 		}
-		ev := jobs.Event{Repo: repo, Head: snap.Head, Now: now}
+		ev := jobs.Event{Repo: repo, Head: snap.Head, Now: now, Maintainers: func() grasp.KeySet { return k.view.Maintainers(repo.Owner) }}
 		was := sc.at[repo]
 		byPush, byState := ev, ev
 		byPush.Trigger, byState.Trigger = jobs.OnPush, cmp.Or(because, jobs.OnState)

@@ -56,6 +56,8 @@ type jobRow struct {
 	actor    any
 	push     any
 	retry    string
+	source   any
+	approval any
 	pool     string
 	move     int64 // the row of the journal that is written with it, or 0
 }
@@ -103,6 +105,18 @@ func jobRows(list []jobs.Job) ([]jobRow, error) {
 			return nil, err
 		}
 		r.retry = string(text)
+		if !j.Source.IsZero() {
+			if text, err = json.Marshal(j.Source); err != nil {
+				return nil, err
+			}
+			r.source = string(text)
+		}
+		if j.Approval.Needed {
+			if text, err = json.Marshal(j.Approval); err != nil {
+				return nil, err
+			}
+			r.approval = string(text)
+		}
 		out = append(out, r)
 	}
 	return out, nil
@@ -203,13 +217,13 @@ func (a *applier) addJob(r *jobRow) error {
 	}
 	if err := a.exec(a.ctx, `INSERT INTO jobs (id, run, owner, identifier, box, name, kind, class, pool, happening, ref, old, new,
 			push, cause, actor, due, depth, definition, input, grp, policy, force, retry, timeout, spec, move, created,
-			state, reason, run_after, ended, budget)
+			state, reason, run_after, ended, budget, source, approval)
 		VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25,
-			?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33)`,
+			?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34, ?35)`,
 		string(r.ID), string(r.Run), r.owner[:], r.Repo.ID, r.Repo.Box, r.Name, r.Kind, string(r.Class), r.pool, string(r.Trigger),
 		string(r.Ref), r.old, r.new, r.push, r.cause, r.actor, nanos(r.Due), r.Depth, r.Definition[:], r.Input[:], r.Group,
 		string(r.Policy), r.Force, r.retry, int64(r.Timeout), r.Spec, move, created,
-		string(state), reason, runAfter, ended, budget); err != nil {
+		string(state), reason, runAfter, ended, budget, r.source, r.approval); err != nil {
 		return err
 	}
 	for _, e := range r.Needs {
@@ -225,6 +239,9 @@ func (a *applier) addJob(r *jobRow) error {
 	}
 	if state.Ended() {
 		a.over(string(r.ID), state, reason)
+		return nil
+	}
+	if state == jobs.Unapproved {
 		return nil
 	}
 	if state == jobs.Queued && (r.Policy == jobs.Latest || r.Policy == jobs.Cancel) && a.line.queued != nil {
@@ -269,6 +286,16 @@ func (a *applier) firstState(r *jobRow) (state jobs.State, reason string, budget
 		if last.id != "" && last.state == jobs.OK && last.input == string(r.Input[:]) {
 			return jobs.OK, jobs.ReasonAlready + ": " + last.id, false, nil
 		}
+	}
+	if r.Approval.Missing() {
+		why, err := a.tooManyUnapproved(r)
+		if err != nil || why != "" {
+			return jobs.Skipped, jobs.ReasonBudget + ": " + why, true, err
+		}
+		if why, err = a.overBudget(r); err != nil || why != "" {
+			return jobs.Skipped, jobs.ReasonBudget + ": " + why, true, err
+		}
+		return jobs.Unapproved, "", false, nil
 	}
 	if start == jobs.Queued {
 		newer, err := a.makeWay(string(r.ID), r.Group, r.Policy, r.Created)
@@ -322,34 +349,55 @@ func (a *applier) overBounds(r *jobRow) (string, error) {
 	case a.line.all >= bounds.Total:
 		return "too many jobs wait", nil
 	}
-	if bounds.Budget == (jobs.Usage{}) || tells {
+	if tells {
 		return "", nil
 	}
-	over, err := a.spent(r)
-	if err == nil && over {
+	return a.overBudget(r)
+}
+
+// tooManyUnapproved says why a job is one too many of those that wait for approval, or "".
+func (a *applier) tooManyUnapproved(r *jobRow) (string, error) {
+	var n int
+	if _, err := a.row(`SELECT count(*) FROM jobs INDEXED BY jobs_unapproved WHERE owner = ?1 AND state = 'waiting_for_approval'`,
+		[]any{r.owner[:]}, &n); err != nil {
+		return "", err
+	}
+	if n >= a.cfg.Jobs.OrElse().PerOwner {
+		return "too many of the owner's jobs wait for approval", nil
+	}
+	return "", nil
+}
+
+// overBudget says that the owner of a job has used up what there is for a day, or "".
+func (a *applier) overBudget(r *jobRow) (string, error) {
+	budget := a.cfg.Jobs.Of(r.Budget)
+	if budget == (jobs.Usage{}) {
+		return "", nil
+	}
+	used, err := a.spent(r)
+	if err == nil && used.Over(budget) {
 		return "the owner has used up the budget of the day", nil
 	}
 	return "", err
 }
 
-// spent reports whether the owner of a new job has used up what one may use in a day.
-func (a *applier) spent(r *jobRow) (bool, error) {
-	if over, known := a.line.spent[r.owner]; known {
-		return over, nil
+// spent returns what the owner of a new job has used in a day.
+func (a *applier) spent(r *jobRow) (jobs.Usage, error) {
+	if used, known := a.line.spent[r.owner]; known {
+		return used, nil
 	}
 	var u jobs.Usage
 	if _, err := a.row(`SELECT ifnull(sum(cpu), 0), ifnull(sum(ended - started), 0), ifnull(sum(log_bytes), 0) FROM jobs INDEXED BY jobs_spent
 		WHERE owner = ?1 AND ended > ?2 AND started IS NOT NULL AND ended IS NOT NULL
-		AND state NOT IN ('waiting', 'queued', 'running')`,
+		AND state NOT IN ('waiting_for_approval', 'waiting', 'queued', 'running')`,
 		[]any{r.owner[:], clampNanos(r.Created.Add(-24 * time.Hour))}, &u.CPU, &u.Wall, &u.LogBytes); err != nil {
-		return false, err
+		return u, err
 	}
 	if a.line.spent == nil {
-		a.line.spent = map[id32]bool{}
+		a.line.spent = map[id32]jobs.Usage{}
 	}
-	over := u.Over(a.cfg.Jobs.OrElse().Budget)
-	a.line.spent[r.owner] = over
-	return over, nil
+	a.line.spent[r.owner] = u
+	return u, nil
 }
 
 // makeWay ends older jobs of a group whose newest job counts, for one that is about to be queued.
@@ -494,20 +542,20 @@ func (a *applier) seat(pool string, owner id32) error {
 const jobColumns = `id, run, owner, identifier, box, name, kind, class, pool, happening, ref, old, new, push, cause, actor, due, depth,
 	definition, input, grp, policy, force, retry, timeout, spec, ifnull(move, 0), created, state, reason, attempt, crashes, run_after,
 	held_by, held_until, asked, started, ended, exit, signal, rss, cpu, log, log_bytes,
-	(SELECT json_group_array(json_array(needs, cond)) FROM job_needs WHERE job = jobs.id)`
+	(SELECT json_group_array(json_array(needs, cond)) FROM job_needs WHERE job = jobs.id), source, approval`
 
 func scanJob(row scanner) (jobs.Job, error) {
 	var j jobs.Job
 	var owner id32
 	var old, new, cause, actor, definition, input []byte
-	var push, heldBy, asked *string
+	var push, heldBy, asked, source, approval *string
 	var due, heldUntil, started, ended *int64
 	var created, runAfter int64
 	var retry, needs string
 	if err := row.Scan(&j.ID, &j.Run, &owner, &j.Repo.ID, &j.Repo.Box, &j.Name, &j.Kind, &j.Class, &j.Pool, &j.Trigger, &j.Ref, &old, &new,
 		&push, &cause, &actor, &due, &j.Depth, &definition, &input, &j.Group, &j.Policy, &j.Force, &retry, &j.Timeout, &j.Spec, &j.Move,
 		&created, &j.State, &j.Reason, &j.Attempt, &j.Crashes, &runAfter, &heldBy, &heldUntil, &asked, &started, &ended, &j.Exit, &j.Signal,
-		&j.MaxRSS, &j.CPU, &j.Log, &j.LogBytes, &needs); err != nil {
+		&j.MaxRSS, &j.CPU, &j.Log, &j.LogBytes, &needs, &source, &approval); err != nil {
 		return j, err
 	}
 	if len(definition) != len(j.Definition) || len(input) != len(j.Input) {
@@ -530,6 +578,16 @@ func scanJob(row scanner) (jobs.Job, error) {
 	}
 	if err := json.Unmarshal([]byte(retry), &j.Retry); err != nil {
 		return j, err
+	}
+	if source != nil {
+		if err := json.Unmarshal([]byte(*source), &j.Source); err != nil {
+			return j, err
+		}
+	}
+	if approval != nil {
+		if err := json.Unmarshal([]byte(*approval), &j.Approval); err != nil {
+			return j, err
+		}
 	}
 	var edges [][2]string
 	if err := json.Unmarshal([]byte(needs), &edges); err != nil {

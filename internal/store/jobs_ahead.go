@@ -15,7 +15,7 @@ type queueing struct {
 	all     int             // how many do, if it is counted or owned is not nil
 	counted bool
 	seated  map[seatOf]bool
-	spent   map[id32]bool // whether an owner's budget of the day is used up
+	spent   map[id32]jobs.Usage // what an owner has used in a day
 
 	last   map[lineOf]lastOf    // the last of each line that counts, of all lines that are added to
 	queued map[string]queuedNow // of groups of which one is queued, unless it is nil

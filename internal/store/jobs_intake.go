@@ -70,7 +70,7 @@ func (a *applier) canWait(rows []jobRow) (bool, error) {
 	most := bounds.Total
 	for i := range rows {
 		r := &rows[i]
-		if r.Trigger == jobs.OnSchedule {
+		if r.Trigger == jobs.OnSchedule || r.Approval.Missing() {
 			return false, nil
 		}
 		if r.pool == jobs.TellPool {
@@ -78,8 +78,8 @@ func (a *applier) canWait(rows []jobRow) (bool, error) {
 		} else {
 			most = min(most, bounds.PerOwner)
 		}
-		if bounds.Budget != (jobs.Usage{}) && r.pool != jobs.TellPool {
-			if over, err := a.spent(r); over || err != nil {
+		if budget := bounds.Of(r.Budget); budget != (jobs.Usage{}) && r.pool != jobs.TellPool {
+			if used, err := a.spent(r); err != nil || used.Over(budget) {
 				return false, err
 			}
 		}

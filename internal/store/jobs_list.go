@@ -110,7 +110,8 @@ func (q Jobs) List(ctx context.Context, f jobs.Filter) ([]jobs.Job, error) {
 func (q Jobs) Counts(ctx context.Context) (map[jobs.State]int, error) {
 	out := map[jobs.State]int{}
 	err := q.read(ctx, "store: jobs", func(ctx context.Context, r *reader) error {
-		return r.rows(ctx, `SELECT 'waiting', count(*) FROM jobs INDEXED BY jobs_waiting WHERE state = 'waiting'
+		return r.rows(ctx, `SELECT 'waiting_for_approval', count(*) FROM jobs INDEXED BY jobs_unapproved WHERE state = 'waiting_for_approval'
+			UNION ALL SELECT 'waiting', count(*) FROM jobs INDEXED BY jobs_waiting WHERE state = 'waiting'
 			UNION ALL SELECT 'queued', count(*) FROM jobs INDEXED BY jobs_queued WHERE state = 'queued'
 			UNION ALL SELECT 'running', count(*) FROM jobs INDEXED BY jobs_running WHERE state = 'running'`, nil, func(row scanner) error {
 			var s jobs.State
@@ -162,7 +163,7 @@ func (q Jobs) OldLogs(ctx context.Context, r jobs.Retention, now time.Time, limi
 	return q.list(ctx, "store: old logs", `SELECT `+jobColumns+` FROM jobs WHERE id IN (SELECT id FROM (
 			SELECT id, ended, row_number() OVER (PARTITION BY owner, identifier, box ORDER BY id DESC) AS n,
 				sum(log_bytes) OVER (ORDER BY id DESC ROWS UNBOUNDED PRECEDING) AS bytes
-			FROM jobs INDEXED BY jobs_logs WHERE log = 'kept' AND state NOT IN ('waiting', 'queued', 'running'))
+			FROM jobs INDEXED BY jobs_logs WHERE log = 'kept' AND state NOT IN ('waiting_for_approval', 'waiting', 'queued', 'running'))
 		WHERE ?1 > 0 AND ended < ?2 OR ?3 > 0 AND n > ?3 OR ?4 > 0 AND bytes > ?4) ORDER BY id DESC LIMIT ?5+0`,
 		int64(r.LogAge), clampNanos(now.Add(-r.LogAge)), r.LogsOfRepo, r.LogBytes, limit)
 }
@@ -171,7 +172,7 @@ func (q Jobs) OldLogs(ctx context.Context, r jobs.Retention, now time.Time, limi
 // no home here any more, not even as deleted ones.
 func (q Jobs) LogsOfGone(ctx context.Context, before time.Time, limit int) ([]jobs.Job, error) {
 	return q.list(ctx, "store: logs of repositories that are gone", `SELECT `+jobColumns+` FROM jobs INDEXED BY jobs_logs
-		WHERE log = 'kept' AND state NOT IN ('waiting', 'queued', 'running') AND box = 0 AND ended < ?1
+		WHERE log = 'kept' AND state NOT IN ('waiting_for_approval', 'waiting', 'queued', 'running') AND box = 0 AND ended < ?1
 		AND NOT EXISTS (SELECT 1 FROM repos r WHERE r.identifier = jobs.identifier AND r.owner = jobs.owner) ORDER BY id DESC LIMIT ?2+0`,
 		clampNanos(before), limit)
 }
@@ -198,7 +199,7 @@ func (q Jobs) Prune(ctx context.Context, r jobs.Retention, now time.Time, limit 
 		return rd.rows(ctx, `SELECT id FROM (
 				SELECT id, ended, log, row_number() OVER (PARTITION BY owner, identifier, box ORDER BY id DESC) AS n,
 					row_number() OVER (PARTITION BY owner, identifier, box, name, ref ORDER BY id DESC) AS line
-				FROM jobs WHERE state NOT IN ('waiting', 'queued', 'running'))
+				FROM jobs WHERE state NOT IN ('waiting_for_approval', 'waiting', 'queued', 'running'))
 			WHERE log <> 'kept' AND (?1 > 0 AND (ended < ?2 AND line > 1 OR ended < ?3) OR ?4 > 0 AND n > ?4) ORDER BY id DESC LIMIT ?5+0`,
 			[]any{int64(r.Age), clampNanos(now.Add(-r.Age)), clampNanos(now.Add(-jobs.MaxLast * r.Age)), r.PerRepo, limit},
 			func(row scanner) error {
@@ -213,7 +214,7 @@ func (q Jobs) Prune(ctx context.Context, r jobs.Retention, now time.Time, limit 
 	}
 	err = q.book(ctx, op, func(a *applier) error {
 		for _, id := range ids {
-			if err := a.exec(a.ctx, `DELETE FROM jobs WHERE id = ?1 AND state NOT IN ('waiting', 'queued', 'running')`, id); err != nil {
+			if err := a.exec(a.ctx, `DELETE FROM jobs WHERE id = ?1 AND state NOT IN ('waiting_for_approval', 'waiting', 'queued', 'running')`, id); err != nil {
 				return err
 			}
 		}

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"encoding/json"
 	"time"
 
 	"github.com/gitroost/gitroost/internal/fault"
@@ -177,7 +178,7 @@ func (q Jobs) Cancel(ctx context.Context, id jobs.ID, reason string, at time.Tim
 		switch state {
 		case jobs.Running:
 			err = a.exec(a.ctx, `UPDATE jobs SET asked = 'cancelled', asked_why = ?2 WHERE id = ?1 AND asked IS NULL`, string(id), reason)
-		case jobs.Waiting, jobs.Queued:
+		case jobs.Unapproved, jobs.Waiting, jobs.Queued:
 			err = a.endJob(string(id), jobs.Cancelled, reason, clampNanos(at))
 		}
 		if err != nil {
@@ -193,6 +194,47 @@ func (q Jobs) Cancel(ctx context.Context, id jobs.ID, reason string, at time.Tim
 		q.s.signalJobs()
 	}
 	return job, err
+}
+
+// Approve is part of jobs.Queue.
+func (q Jobs) Approve(ctx context.Context, id jobs.ID, by jobs.Approval) (job jobs.Job, err error) {
+	const op = "store: approve"
+	by.Needed = true
+	text, err := json.Marshal(by)
+	if err != nil {
+		return job, fault.Wrap(op, err)
+	}
+	var found bool
+	var state jobs.State
+	err = q.book(ctx, op, func(a *applier) error {
+		var pool string
+		var owner id32
+		if found, err = a.row(`SELECT state, pool, owner FROM jobs WHERE id = ?1`, []any{string(id)}, &state, &pool, &owner); err != nil || !found || state != jobs.Unapproved {
+			return err
+		}
+		a.line = queueing{}
+		if err := a.exec(a.ctx, `UPDATE jobs SET state = 'waiting', approval = ?2 WHERE id = ?1`, string(id), string(text)); err != nil {
+			return err
+		}
+		if err := a.seat(pool, owner); err != nil {
+			return err
+		}
+		if err := a.wakeJob(string(id), jobs.ReasonNeeds, clampNanos(by.At)); err != nil {
+			return err
+		}
+		job, _, err = a.jobByID(a.ctx, id)
+		return err
+	})
+	switch {
+	case err != nil:
+		return jobs.Job{}, err
+	case !found:
+		return jobs.Job{}, noSuchJob(op, id)
+	case state != jobs.Unapproved:
+		return jobs.Job{}, fault.Errorf(fault.Stale, op, "job %s is %s; only one that is %s can be approved", id, state, jobs.Unapproved)
+	}
+	q.s.signalJobs()
+	return job, nil
 }
 
 func noSuchJob(op string, id jobs.ID) error {

@@ -56,6 +56,8 @@ func markOf(v *jobview.View) mark {
 		return mark{"▸", "running", "runs"}
 	case jobs.Queued:
 		return mark{"…", "queued", "waits"}
+	case jobs.Unapproved:
+		return mark{"?", "waits for approval", "waits"}
 	case jobs.Waiting:
 		return mark{"…", "waits for others", "waits"}
 	case jobs.Superseded:

@@ -33,7 +33,8 @@ type About struct {
 	Push       string        `json:"push"`
 	Event      string        `json:"event,omitempty"`      // that asked for it
 	Actor      string        `json:"actor,omitempty"`      // who asked for it
-	Definition string        `json:"definition,omitempty"` // the hash of the job's definition
+	Definition string        `json:"definition,omitempty"` // the hash of the job's definition, or of the file of the repository in which it is
+	File       string        `json:"file,omitempty"`       // the path of that file
 	Queued     time.Time     `json:"queued,omitzero"`
 	State      jobs.State    `json:"state"`
 	Previous   jobs.State    `json:"previous,omitempty"` // how the one before ended, of the same job, repository and ref; "" if none did
@@ -60,6 +61,9 @@ func Of(j jobs.Job, previous jobs.State) About {
 		Trigger: string(j.Trigger), Ref: string(j.Ref), Branch: shortRef(j.Ref), Old: string(j.Old), New: string(j.New), Push: j.Push,
 		Event: string(j.Cause), Actor: string(j.Actor), Definition: j.Definition.String(), Queued: j.Created,
 		State: j.State, Previous: previous, Exit: j.Exit, Signal: j.Signal, Attempt: j.Attempt, Started: j.Started, Ended: j.Ended,
+	}
+	if !j.Source.IsZero() {
+		a.File, a.Definition = j.Source.Path, j.Source.File
 	}
 	if n, ok := signals[j.Signal]; ok {
 		a.Exit = 128 + n // S0-03

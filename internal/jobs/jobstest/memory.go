@@ -118,12 +118,13 @@ func (m *Memory) add(list []jobs.Job) {
 			Trigger: j.Trigger, Ref: j.Ref, Old: j.Old, New: j.New, Push: j.Push, Cause: j.Cause, Actor: j.Actor,
 			Due: j.Due, Depth: j.Depth, Definition: j.Definition, Input: j.Input, Group: j.Group, Policy: j.Policy,
 			Force: j.Force, Needs: slices.Clone(j.Needs), Retry: j.Retry, Timeout: j.Timeout, Spec: slices.Clone(j.Spec),
+			Source: j.Source, Approval: j.Approval,
 			RunAfter: j.RunAfter, Created: j.Created,
 		}}
 		if r.RunAfter.Before(r.Created) {
 			r.RunAfter = r.Created
 		}
-		m.begin(r)
+		m.begin(r, j.Budget)
 		m.rows[r.ID] = r
 		if r.budget {
 			m.forgetSkips(r.Repo.Owner)
@@ -134,7 +135,7 @@ func (m *Memory) add(list []jobs.Job) {
 }
 
 // begin puts a new row in its first state.
-func (m *Memory) begin(r *row) {
+func (m *Memory) begin(r *row, budget jobs.Usage) {
 	end := func(s jobs.State, reason string) { r.State, r.Reason, r.Ended = s, reason, r.Created }
 	start := jobs.Start(r.Needs, m.state)
 	if start == jobs.Skipped {
@@ -151,6 +152,9 @@ func (m *Memory) begin(r *row) {
 			return
 		}
 	}
+	if r.Approval.Missing() {
+		start = jobs.Unapproved
+	}
 	if start == jobs.Queued {
 		m.replace(r)
 		if r.State == jobs.Superseded {
@@ -163,7 +167,10 @@ func (m *Memory) begin(r *row) {
 		most = m.bounds.Told
 	}
 	for _, o := range m.rows {
-		if o.State == jobs.Waiting || o.State == jobs.Queued {
+		if start == jobs.Unapproved && o.State == start && o.Repo.Owner == r.Repo.Owner {
+			owned++
+		}
+		if start != jobs.Unapproved && (o.State == jobs.Waiting || o.State == jobs.Queued) {
 			all++
 			if o.Repo.Owner == r.Repo.Owner && (o.Pool == jobs.TellPool) == tells {
 				owned++
@@ -172,11 +179,13 @@ func (m *Memory) begin(r *row) {
 	}
 	var why string
 	switch {
+	case owned >= most && start == jobs.Unapproved:
+		why = "too many of the owner's jobs wait for approval"
 	case owned >= most:
 		why = "the owner has too many jobs waiting"
 	case all >= m.bounds.Total:
 		why = "too many jobs wait"
-	case !tells && m.used(r.Repo.Owner, r.Created.Add(-24*time.Hour)).Over(m.bounds.Budget):
+	case !tells && m.used(r.Repo.Owner, r.Created.Add(-24*time.Hour)).Over(m.bounds.Of(budget)):
 		why = "the owner has used up the budget of the day"
 	default:
 		r.State = start
@@ -272,7 +281,7 @@ func (m *Memory) attend(r *row) {
 	key := turnOf{r.Pool, r.Repo.Owner}
 	busy := false
 	for _, o := range m.rows {
-		busy = busy || o.Pool == r.Pool && o.Repo.Owner == r.Repo.Owner && !o.State.Ended()
+		busy = busy || o.Pool == r.Pool && o.Repo.Owner == r.Repo.Owner && o.State != jobs.Unapproved && !o.State.Ended()
 	}
 	if _, there := m.turns[key]; busy && !there {
 		m.tick++
@@ -417,8 +426,36 @@ func (m *Memory) Cancel(ctx context.Context, id jobs.ID, reason string, at time.
 	switch {
 	case r.State == jobs.Running && r.Cancelling == "":
 		r.Cancelling, r.asked = jobs.Cancelled, reason
-	case r.State == jobs.Waiting || r.State == jobs.Queued:
+	case r.State == jobs.Waiting || r.State == jobs.Queued || r.State == jobs.Unapproved:
 		m.close(r, jobs.Cancelled, reason, at)
+	}
+	m.signal()
+	return copied(r), nil
+}
+
+// Approve is part of jobs.Queue.
+func (m *Memory) Approve(ctx context.Context, id jobs.ID, a jobs.Approval) (jobs.Job, error) {
+	const op = "memory: approve"
+	if err := ctx.Err(); err != nil {
+		return jobs.Job{}, fault.Wrap(op, err)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	r := m.rows[id]
+	switch {
+	case r == nil:
+		return jobs.Job{}, fault.E(fault.NotFound, op, "there is no such job")
+	case r.State != jobs.Unapproved:
+		return jobs.Job{}, fault.Errorf(fault.Stale, op, "job %s is %s; only one that is %s can be approved", r.Name, r.State, jobs.Unapproved)
+	}
+	a.Needed = true
+	r.Approval, r.State = a, jobs.Waiting
+	m.attend(r)
+	switch jobs.Start(r.Needs, m.state) {
+	case jobs.Skipped:
+		m.close(r, jobs.Skipped, jobs.ReasonNeeds, a.At)
+	case jobs.Queued:
+		m.queue(r, a.At, a.At)
 	}
 	m.signal()
 	return copied(r), nil

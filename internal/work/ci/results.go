@@ -49,7 +49,11 @@ func (r *Run) common() nostr.Tags {
 	for _, c := range r.Commits {
 		tags = append(tags, nostr.Tag{"c", c})
 	}
-	tags = append(tags, nostr.Tag{"w", workflowPath + r.Job, r.Definition})
+	workflow := workflowPath + r.Job
+	if r.File != "" {
+		workflow = r.File
+	}
+	tags = append(tags, nostr.Tag{"w", workflow, r.Definition})
 	why := "manual"
 	switch jobs.Trigger(r.Trigger) {
 	case jobs.OnPush, jobs.OnState, jobs.OnSync, jobs.OnMirror:

@@ -186,7 +186,7 @@ func (p *Programs) choose(ctx context.Context, class jobs.Class, spec *work.Exec
 	}
 	if want == "" {
 		want = p.cfg.Sandbox
-		if class == jobs.Untrusted {
+		if strict {
 			want = p.cfg.Untrusted
 		}
 	}
@@ -215,6 +215,15 @@ func (p *Programs) choose(ctx context.Context, class jobs.Class, spec *work.Exec
 		}
 		return want, nil
 	}
+	if !strict {
+		return want, nil
+	}
+	if spec.RunAs != "" {
+		return "", fault.Errorf(fault.Refused, op, "run_as: a %s job does not choose its user", class)
+	}
+	if spec.Limits.CPU > 0 && !p.groups.Has("cpu") {
+		return "", fault.Errorf(fault.Refused, op, "limits: cpu cannot be enforced here: %s", p.noGroups("cpu"))
+	}
 	if class != jobs.Untrusted {
 		return want, nil
 	}
@@ -224,11 +233,8 @@ func (p *Programs) choose(ctx context.Context, class jobs.Class, spec *work.Exec
 	if len(spec.Secrets()) > 0 {
 		return "", fault.E(fault.Refused, op, "an untrusted job has no secrets; remove them")
 	}
-	if spec.RunAs != "" || spec.Workdir == work.InBare || spec.Compat != "" {
+	if spec.Workdir == work.InBare || spec.Compat != "" {
 		return "", fault.E(fault.Refused, op, "an untrusted job sees nothing but its files; remove run_as, compat and workdir: bare")
-	}
-	if spec.Limits.CPU > 0 && !p.groups.Has("cpu") {
-		return "", fault.Errorf(fault.Refused, op, "limits: cpu cannot be enforced here: %s", p.noGroups("cpu"))
 	}
 	return want, nil
 }
