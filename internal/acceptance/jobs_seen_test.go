@@ -81,12 +81,16 @@ func TestJobsSeen(t *testing.T) {
 		}
 	}
 
-	// Pages of other origins neither read jobs nor ask for them (S4-21); everything else is open to them (C-01).
-	for path, want := range map[string]string{"/jobs": "", at: "", at + "/log": "", "/": "*"} {
+	// Every answer has the headers, without exception (C-01); what a page of another origin may ask for is what anybody
+	// may who has no key: the answers below do not depend on cookies (S4-21).
+	for path, want := range map[string]string{"/jobs": "*", at: "*", at + "/log": "*", "/": "*"} {
 		for _, method := range []string{"GET", "OPTIONS"} {
 			resp, _ := h.Do(method, path, nil, "Origin", "https://elsewhere.example", "Access-Control-Request-Method", "POST")
 			if got := resp.Header.Get("Access-Control-Allow-Origin"); got != want {
 				t.Errorf("%s %s: Access-Control-Allow-Origin is %q", method, path, got)
+			}
+			if resp.Header.Get("Access-Control-Allow-Credentials") != "" || len(resp.Cookies()) > 0 {
+				t.Errorf("%s %s: it tells visitors apart", method, path)
 			}
 		}
 	}

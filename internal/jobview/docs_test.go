@@ -47,7 +47,8 @@ The push is done by then, and its exit code is its own, however a job ends. Afte
 Everybody may read jobs, unless they say ` + "`private: true`" + `, their definition is gone, or their repository is not open. What is private, every POST, and explain need a
 request that is signed by the operator or by a maintainer of the repository ([NIP-98](https://github.com/nostr-protocol/nips/blob/master/98.md));
 maintainers may ask by name for those jobs that say ` + "`on: {manual: true}`" + `. Notifications can carry a token that runs their job again, once, within a
-day: ` + "`POST /jobs/<id>/retry?t=<token>`" + `. Scripts of other sites can neither read jobs nor ask for them.
+day: ` + "`POST /jobs/<id>/retry?t=<token>`" + `. Scripts of other sites may read what everybody may; there are no cookies, so they are nobody
+in particular.
 
 Logs know no secrets that a job was given: they are masked, in all the shapes in which they are likely to be written, before they reach the disk. A log that grows beyond
 ` + "`jobs_engine.logs.max_bytes`" + ` keeps its beginning and its end, and says what is missing.

@@ -15,7 +15,8 @@
 //
 // JSON is what is asked for by Accept: application/json, or by .json behind the path. Everybody may read what is not
 // private; everything else needs a request that is signed (NIP-98) by the operator or a maintainer of the repository.
-// Other sites' scripts may not read what is here: nobody stands outside this door to put CORS headers on (S4-21).
+// There are no cookies: what another site's script is answered anybody is answered (S4-21). CORS headers are put on by
+// whoever stands outside this door.
 //
 // It refuses to know how jobs are kept and run.
 package jobweb
