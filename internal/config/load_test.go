@@ -117,7 +117,7 @@ func TestEverySettingHasOneNameEverywhere(t *testing.T) {
 		"limits.address_connections": "99", "limits.waiting": "49999", "limits.waiting_per_key": "99", "limits.waiting_per_address": "999",
 		"relay.negentropy": "false", "limits.filter_memory_total": "129 MiB", "limits.send_queue_total": "65 MiB", "limits.neg_records_total": "2000001", "limits.neg_sessions": "3", "limits.memory": "321 MiB", "limits.greedy_share": "26",
 		"jobs_engine.sandbox": "plain", "jobs_engine.nostr": "ngit-ci", "jobs_engine.untrusted_sandbox": "systemd", "jobs_engine.logs.age": "2h", "jobs_engine.logs.total": "2 MiB", "jobs_engine.age": "2d",
-		"sync.enabled": "false", "sync.git": "false", "limits.send_queue": "9 MiB", "limits.message": "5 MiB", "limits.max_pr_push": "255 MiB",
+		"git.config": "pack.depth=20", "log.rooms": "git=debug", "sync.enabled": "false", "sync.git": "false", "limits.send_queue": "9 MiB", "limits.message": "5 MiB", "limits.max_pr_push": "255 MiB",
 	}
 	base := config.Default()
 	for _, s := range base.Settings() {
