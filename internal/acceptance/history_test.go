@@ -31,7 +31,7 @@ func TestArchiveKeepsHistory(t *testing.T) {
 	w.Git("push", "-q", a.Repo(owner, "demo"), "main", "dev")
 	b := housetest.Start(t, archiving("all", func(c *config.Config) { c.Sync.Relays = []string{a.RelayURL()} }))
 	state := ca.Query(filterOf(grasp.KindState, owner))[0]
-	comes(t, b, state)
+	b.Arrives(state)
 	housetest.Refs(t, b.Repo(owner, "demo"), "main="+first, "dev="+dev)
 
 	// A fast-forward lets go of nothing; a branch that is moved elsewhere and one that goes do.
@@ -41,7 +41,7 @@ func TestArchiveKeepsHistory(t *testing.T) {
 		st := owner.State("demo", at+n, lines...)
 		ca.Must(st)
 		w.Git("push", "-q", "--force", "--all", "--prune", a.Repo(owner, "demo"))
-		comes(t, b, st)
+		b.Arrives(st)
 	}
 	follow(1, "main="+forward, "dev="+dev)
 	w.Git("reset", "-q", "--hard", base)

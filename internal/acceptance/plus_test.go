@@ -1,10 +1,8 @@
 package acceptance_test
 
 import (
-	"fmt"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/nbd-wtf/go-nostr"
 
@@ -51,11 +49,11 @@ func TestPlus(t *testing.T) {
 	f.has(profile, list, answer, wish, about)
 	f.has(foreign...)
 	c.Must(relayList(guest, f.url))
-	comes(t, h, profile, list, answer, wish, about) // the last because its author has answered
+	h.Arrives(profile, list, answer, wish, about) // the last because its author has answered
 	live := answerTo(stranger, wish, "I wish it too")
 	f.has(live)
 	f.BroadcastEvent(live)
-	comes(t, h, live)
+	h.Arrives(live)
 	for _, ev := range foreign[1:] { // the stranger takes part by now
 		if h.Has(ev) {
 			t.Errorf("an event of kind %d came that nobody here asked for", ev.Kind)
@@ -92,18 +90,6 @@ func TestPlusOff(t *testing.T) {
 	}
 }
 
-// comes waits until h serves events: each relay on the way gathers for some seconds what is new.
-func comes(t *testing.T, h *housetest.House, events ...*nostr.Event) {
-	t.Helper()
-	c := h.Dial()
-	defer c.Close()
-	for _, ev := range events {
-		housetest.Within(t, 2*time.Minute, fmt.Sprintf("that an event of kind %d comes", ev.Kind), func() bool {
-			return len(c.Query(nostr.Filter{IDs: []string{ev.ID}})) > 0
-		})
-	}
-}
-
 // answerOnly returns somebody who has answered something at h, and opened nothing.
 func answerOnly(t *testing.T, owner *housetest.Key, h *housetest.House) *housetest.Key {
 	t.Helper()
@@ -125,6 +111,6 @@ func TestPlusFindsLists(t *testing.T) {
 	list, profile := relayList(guest, outbox.url), guest.Sign(grasp.KindProfile, 0, "{}")
 	outbox.has(profile)
 	a.Dial().Must(issue, list)
-	comes(t, b, issue, list, profile)
-	comes(t, a, profile)
+	b.Arrives(issue, list, profile)
+	a.Arrives(profile)
 }

@@ -72,6 +72,8 @@ type server struct {
 
 	// dying is set before the server is hurt: from then on requests may fail.
 	dying atomic.Bool
+
+	woken time.Time // when orphans of the last kill went on, or zero
 }
 
 // waits is how long the server keeps what waits: longer than any run.
@@ -180,6 +182,7 @@ func (s *server) kill(family bool) {
 		return
 	}
 	s.dying.Store(true)
+	s.woken = time.Time{}
 	if family {
 		// Stopped first, so that it starts no more of them.
 		s.cmd.Process.Signal(syscall.SIGSTOP)
@@ -295,11 +298,15 @@ func (s *server) orphan() (wake func(), n int) {
 	}
 	s.kill(false)
 	return func() {
+		s.woken = time.Now().Add(-50 * time.Millisecond) // clocks of files are coarse
 		for _, p := range left {
 			syscall.Kill(p, syscall.SIGCONT)
 		}
 	}, len(left)
 }
+
+// woke reports whether at is after orphans of the last kill woke up.
+func (s *server) woke(at time.Time) bool { return !s.woken.IsZero() && at.After(s.woken) }
 
 // strays returns the processes that work in the data folder and do not belong to the server, with
 // their command lines.
