@@ -182,7 +182,7 @@ func TestRepositoryDefinesJobs(t *testing.T) {
 	h.Worked()
 
 	// Nobody asked for it yet.
-	tip := w.CommitFile(".grasp/jobs.yml", []byte(ownJobs))
+	w.CommitFile(".grasp/jobs.yml", []byte(ownJobs))
 	out := pushed(t, h, c, alice, w, "demo", now+1)
 	if !strings.Contains(out, "remote: gitroost: .grasp/jobs.yml is not heeded: no maintainer has asked") || strings.Contains(out, "job test") {
 		t.Errorf("without a request:\n%s", out)
@@ -196,7 +196,7 @@ func TestRepositoryDefinesJobs(t *testing.T) {
 	}
 	request := serviceRequest(alice, 9843, now+3, key, alice, "demo")
 	c.Must(request)
-	tip = w.Commit()
+	tip := w.Commit()
 	out = pushed(t, h, c, alice, w, "demo", now+3)
 	all := h.Worked()
 	tests, after := named(all, "test"), named(all, "after")

@@ -50,7 +50,6 @@ type person struct {
 	crowds map[*crowd]struct{} // all that they take part in
 	relays []string            // that they write to, at most perPerson
 	listed int64               // created_at of the list that says so; 0 without
-	asked  bool                // whether that list was looked for here
 }
 
 // A crowd are the people of one served repository.
