@@ -23,6 +23,7 @@ import (
 type desk struct {
 	*run
 	marks string
+	shown *shown
 
 	mu       sync.Mutex
 	accepted map[string]bool // "repository commit" of every push that was reported ok
@@ -31,7 +32,7 @@ type desk struct {
 	gave     map[string]bool // "repository commit" of jobs that were given up: whoever ran them died too often
 }
 
-// jobsFile has each push of a branch make two jobs, one of which needs the other.
+// jobsFile has each push of a branch make two jobs, one of which needs the other, and publish its files.
 const jobsFile = `jobs_engine: {workers: 4, per_repo: 4, per_owner: 4, owner_queue: 10000}
 jobs:
   - name: mark
@@ -43,6 +44,10 @@ jobs:
     on: {push: {}}
     needs: [mark]
     exec: {run: [sh, -c, 'echo "$GRASP_JOB_ID $GRASP_REPO_ID $GRASP_OID" >> %[1]s'], workdir: empty, sandbox: plain}
+  - name: files
+    repos: ["*/*"]
+    on: {push: {}}
+    checkout: {to: www, keep: {count: 2, for: 30s}}
 `
 
 // The server is killed while pushes make jobs and jobs run. Of every push that was reported ok each job ran
@@ -62,11 +67,15 @@ func TestJobKills(t *testing.T) {
 	r.srv.args = append(r.srv.args, "--config", file)
 	r.srv.start()
 	var teams []*team
+	var links []string
 	for n := range 3 {
 		tm := r.newTeam(2 * n) // of one owner
 		tm.id = fmt.Sprint("jobs-", n)
 		teams = append(teams, tm)
+		links = append(links, filepath.Join(r.srv.data, "checkouts", tm.owners[0].pub().Npub(), tm.id, "www"))
 	}
+	d.shown = r.watch(links...)
+	defer d.shown.end()
 	rounds := max(*kills/3, 3)
 	for round := range rounds {
 		var all sync.WaitGroup
@@ -103,6 +112,12 @@ func TestJobKills(t *testing.T) {
 	}
 	d.audit(rounds, true)
 	r.settleFaults("after the end")
+	looks, publications := d.shown.end()
+	r.settleFaults("what was published")
+	t.Logf("%d publications were looked at %d times", publications, looks)
+	if publications == 0 {
+		t.Error("nothing was published")
+	}
 	again := 0
 	for _, n := range d.began() {
 		if n > 1 {
@@ -124,6 +139,7 @@ func (d *desk) push(v *visitor, tm *team) bool {
 	if !ok {
 		return false
 	}
+	d.shown.learn(tm.pool, commit)
 	const ref = "refs/heads/main"
 	key := tm.id + " " + string(commit)
 	d.mu.Lock()
@@ -214,6 +230,9 @@ func (d *desk) audit(round int, ended bool) {
 		}
 	}
 	for _, j := range rows {
+		if j.Name == "files" { // only the last one counts; see shown
+			continue
+		}
 		key := j.Repo.ID + " " + string(j.New)
 		made[j.Name+" "+key]++
 		if !d.accepted[key] && !d.lost[key] {
