@@ -73,6 +73,8 @@ func (c *clock) advance(d time.Duration) {
 
 // A world is a syncer, what it has, and the relays around it.
 type world struct {
+	before func() // called when w.s is there and does not run yet, unless nil
+
 	t     *testing.T
 	clock *clock
 	tick  chan time.Time
@@ -109,6 +111,9 @@ func (w *world) run(change ...func(*syncer.Config)) {
 		c(&cfg)
 	}
 	w.s = syncer.New(cfg, w, w, w, w, slog.New(slog.NewTextHandler(io.Discard, nil)))
+	if w.before != nil {
+		w.before()
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- w.s.Run(ctx, w.tick) }()

@@ -196,8 +196,8 @@ func TestRefusedIsNotFetchedAgain(t *testing.T) {
 		}
 		return nil
 	}
+	w.before = func() { w.s.Lapsed(lapsed) }
 	w.run()
-	w.s.Lapsed(lapsed)
 	w.compared(there)
 	if d := w.mood(there).Repass.Sub(w.clock.Now()); d > time.Hour {
 		t.Errorf("what there was no room for is looked for again in %s", d)
