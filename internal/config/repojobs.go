@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/token"
@@ -68,19 +67,8 @@ type repoRules struct {
 }
 
 func (r *yamlReader) repoFile(data []byte) {
-	switch {
-	case len(data) > MaxRepoFile:
-		r.l.fault(r.name, "is larger than %s; that is more than a list of jobs needs", Size(MaxRepoFile))
-		return
-	case !utf8.Valid(data):
-		r.l.fault(r.name, "is not UTF-8")
-		return
-	}
-	text := strings.TrimPrefix(string(data), "\ufeff")
-	r.lines = strings.Split(text, "\n")
-	file, err := parseYAML(text)
-	if err != nil {
-		r.syntax(err)
+	file := r.parse(data, MaxRepoFile, "that is more than a list of jobs needs")
+	if file == nil {
 		return
 	}
 	if len(file.Docs) > 1 {

@@ -12,24 +12,34 @@ import (
 	"github.com/goccy/go-yaml/token"
 )
 
-// yaml reads the file. Only what a settings file needs is accepted: mappings of names to plain
-// values or lists of them. Anchors, aliases, tags and further documents are refused, because a
-// value should stand where one looks for it.
-func (l *loader) yaml(name string, data []byte) {
-	r := yamlReader{l: l, name: name, seen: map[string]int{}}
+// parse returns the documents of a file of at most limit bytes, or nil after a fault; much says why more than that
+// is too much.
+func (r *yamlReader) parse(data []byte, limit int, much string) *ast.File {
 	switch {
-	case len(data) > MaxFile:
-		l.fault(name, "is larger than %s; this is no configuration", Size(MaxFile))
-		return
+	case len(data) > limit:
+		r.l.fault(r.name, "is larger than %s; %s", Size(int64(limit)), much)
+		return nil
 	case !utf8.Valid(data):
-		l.fault(name, "is not UTF-8")
-		return
+		r.l.fault(r.name, "is not UTF-8")
+		return nil
 	}
 	text := strings.TrimPrefix(string(data), "\ufeff")
 	r.lines = strings.Split(text, "\n")
 	file, err := parseYAML(text)
 	if err != nil {
 		r.syntax(err)
+		return nil
+	}
+	return file
+}
+
+// yaml reads the file. Only what a settings file needs is accepted: mappings of names to plain
+// values or lists of them. Anchors, aliases, tags and further documents are refused, because a
+// value should stand where one looks for it.
+func (l *loader) yaml(name string, data []byte) {
+	r := yamlReader{l: l, name: name, seen: map[string]int{}}
+	file := r.parse(data, MaxFile, "this is no configuration")
+	if file == nil {
 		return
 	}
 	if len(file.Docs) > 1 {
