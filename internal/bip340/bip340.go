@@ -1,6 +1,7 @@
 // Package bip340 verifies Schnorr signatures over secp256k1 as BIP-340 defines them, which is how
-// every Nostr event is signed. It only verifies: all that it works on is public, so it takes as long as
-// the numbers at hand ask for, and keeps no secret.
+// every Nostr event is signed. It does not sign: all that is verified is public, so it takes as long as
+// the numbers at hand ask for, and keeps no secret. The one secret it ever sees is the server's own,
+// once, at a start, when nobody can measure it (PublicKey).
 //
 // The arithmetic of the field and of the curve is gnark-crypto's. What is here is the equation, and a
 // way to compute it that suits it: R = s·G - e·P is one chain of 128 doublings for both points, since each

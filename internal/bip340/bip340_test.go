@@ -309,3 +309,31 @@ func BenchmarkVerify(b *testing.B) {
 		})
 	}
 }
+
+// TestPublicKey holds what a secret is known by against what another library says.
+func TestPublicKey(t *testing.T) {
+	n := btcec.S256().N
+	last := new(big.Int).Sub(n, big.NewInt(1))
+	for _, k := range []*big.Int{new(big.Int), n, new(big.Int).Lsh(big.NewInt(1), 255), new(big.Int).Sub(new(big.Int).Lsh(big.NewInt(1), 256), big.NewInt(1))} {
+		var secret [32]byte
+		k.FillBytes(secret[:])
+		if _, ok := bip340.PublicKey(&secret); ok != (k.Sign() > 0 && k.Cmp(n) < 0) {
+			t.Errorf("%x: %v", secret, ok)
+		}
+	}
+	secrets := [][32]byte{{31: 1}, {31: 2}, {0: 1}}
+	var s [32]byte
+	last.FillBytes(s[:])
+	secrets = append(secrets, s)
+	for range 50 {
+		rand.Read(s[:])
+		secrets = append(secrets, s)
+	}
+	for _, secret := range secrets {
+		_, pub := btcec.PrivKeyFromBytes(secret[:])
+		got, ok := bip340.PublicKey(&secret)
+		if want := schnorr.SerializePubKey(pub); !ok || string(got[:]) != string(want) {
+			t.Errorf("%x is known as %x, %v; want %x", secret, got, ok, want)
+		}
+	}
+}

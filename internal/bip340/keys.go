@@ -2,11 +2,13 @@ package bip340
 
 import (
 	"cmp"
+	"math/big"
 	"sync"
 	"sync/atomic"
 
 	"github.com/consensys/gnark-crypto/ecc/secp256k1"
 	"github.com/consensys/gnark-crypto/ecc/secp256k1/fp"
+	"github.com/consensys/gnark-crypto/ecc/secp256k1/fr"
 )
 
 // A point is a key made ready: its odd multiples, and their images under λ.
@@ -144,4 +146,18 @@ func lift(key *[32]byte) (p secp256k1.G1Affine, ok bool) {
 		p.Y.Neg(&p.Y)
 	}
 	return p, true
+}
+
+// PublicKey returns the key by which the holder of secret is known: 32 bytes, as BIP-340 writes it. It
+// is false for a number that is no key: zero, or not below the order of the curve. It does not take the
+// same time for every secret, so it is for who is asked seldom and not by strangers.
+func PublicKey(secret *[32]byte) (key [32]byte, ok bool) {
+	var k fr.Element
+	if k.SetBytesCanonical(secret[:]) != nil || k.IsZero() {
+		return key, false
+	}
+	var n big.Int
+	var p secp256k1.G1Affine
+	p.ScalarMultiplicationBase(k.BigInt(&n))
+	return p.X.Bytes(), true
 }

@@ -29,6 +29,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -94,6 +95,10 @@ type Config struct {
 	// UpkeepTimeout bounds the work on one repository. Default one hour.
 	UpkeepTimeout time.Duration
 
+	// CheckLater lets Open return before git has said which version it is: the caller asks Fit
+	// before anybody is served.
+	CheckLater bool
+
 	// step is called between the steps of what changes the disk. If it fails, so does the
 	// change, there. For tests.
 	step func(name string) error
@@ -134,11 +139,14 @@ func (c *Config) defaults() {
 // A Vault is a steward.Vault on a folder. One process at a time may have it open; it is up to the
 // caller to see to that. It is safe for concurrent use.
 type Vault struct {
-	cfg     Config
-	root    string
-	git     string // absolute path of the program
-	version string
-	log     *slog.Logger
+	cfg  Config
+	root string
+	git  string // absolute path of the program
+	log  *slog.Logger
+
+	asked   chan struct{} // closed when git was asked for its version
+	version string        // its answer; this and unfit are there when asked is closed
+	unfit   error         // why git cannot be used
 
 	// began is when Open ran, by the clock of the file system. Locks and unfinished files that
 	// are older were left by a process that is dead.
@@ -160,7 +168,8 @@ type Vault struct {
 }
 
 // Open makes root ready if need be, removes what a killed process left in it, and starts the one
-// goroutine that deletes what was removed. It fails if git is missing or older than 2.39.5.
+// goroutine that deletes what was removed. It fails if git is missing or older than 2.39.5; if
+// CheckLater is set it is Fit that fails when git is too old.
 func Open(ctx context.Context, root string, cfg Config, log *slog.Logger) (*Vault, error) {
 	const op = "gitdir: open"
 	cfg.defaults()
@@ -177,19 +186,28 @@ func Open(ctx context.Context, root string, cfg Config, log *slog.Logger) (*Vaul
 	if abs, err = filepath.EvalSymlinks(abs); err != nil {
 		return nil, fault.Wrap(op, err)
 	}
-	v := &Vault{cfg: cfg, root: abs, log: log, life: randomName()[:8], sweep: make(chan struct{}, 1), upkeepTurn: make(chan struct{}, 1)}
+	v := &Vault{cfg: cfg, root: abs, log: log, life: randomName()[:8], asked: make(chan struct{}), sweep: make(chan struct{}, 1), upkeepTurn: make(chan struct{}, 1)}
 	v.upkeep.queued, v.upkeep.wake = map[grasp.Addr]struct{}{}, make(chan struct{}, 1)
 	v.repos.init(cfg.CacheRepos, cfg.CacheRefs)
 	if v.git, err = run.Find(cfg.Git, cfg.SearchPath); err != nil {
 		return nil, fault.Errorf(fault.Invalid, op, "git was not found: %v", err)
 	}
-	if err := v.layOut(); err != nil {
-		return nil, fault.Wrap(op, err)
+	v.ctx, v.stop = context.WithCancel(context.WithoutCancel(ctx))
+	// A program takes longer to start than all else here takes together.
+	v.sweeper.Go(func() {
+		defer close(v.asked)
+		v.unfit = v.checkVersion(v.ctx)
+	})
+	if err = v.layOut(); err != nil {
+		err = fault.Wrap(op, err)
+	} else if !cfg.CheckLater {
+		err = v.Fit(ctx)
 	}
-	if err := v.checkVersion(ctx); err != nil {
+	if err != nil {
+		v.stop()
+		v.sweeper.Wait()
 		return nil, err
 	}
-	v.ctx, v.stop = context.WithCancel(context.WithoutCancel(ctx))
 	v.sweeper.Go(v.deleteTrash)
 	if cfg.UpkeepPacks > 0 && !cfg.UpkeepByHand {
 		v.sweeper.Go(v.upkeepLoop)
@@ -206,8 +224,22 @@ func (v *Vault) Close() {
 	v.sweeper.Wait()
 }
 
-// Version returns the version of git in use.
-func (v *Vault) Version() string { return v.version }
+// Fit waits until git has said which version it is, and returns a fault.Invalid if it is older than
+// 2.39.5.
+func (v *Vault) Fit(ctx context.Context) error {
+	select {
+	case <-v.asked:
+		return v.unfit
+	case <-ctx.Done():
+		return fault.Wrap("gitdir: git version", ctx.Err())
+	}
+}
+
+// Version returns the version of git in use. It waits until git was asked.
+func (v *Vault) Version() string {
+	<-v.asked
+	return v.version
+}
 
 // Exists reports whether repo has a folder.
 func (v *Vault) Exists(repo grasp.Addr) bool {
@@ -221,30 +253,48 @@ func (v *Vault) Exists(repo grasp.Addr) bool {
 
 // layOut makes the fixed folders and puts left-over quarantines into the trash.
 func (v *Vault) layOut() error {
-	for _, d := range []string{"git", "trash", "home"} {
-		if err := durable.MkdirAll(filepath.Join(v.root, d), 0o750); err != nil {
+	made := false
+	folder := func(name string) error {
+		path := filepath.Join(v.root, name)
+		err := os.Mkdir(path, 0o750)
+		if err == nil {
+			made = true
+		} else if fi, statErr := os.Stat(path); statErr == nil && fi.IsDir() {
+			return nil
+		}
+		return err
+	}
+	for _, name := range []string{"git", "trash", "home"} {
+		if err := folder(name); err != nil {
 			return err
 		}
+	}
+	incoming := filepath.Join(v.root, "incoming")
+	entries, err := os.ReadDir(incoming)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if slices.ContainsFunc(entries, func(e fs.DirEntry) bool { return e.Name() != began }) {
+		if err := os.Rename(incoming, filepath.Join(v.root, "trash", "incoming-"+randomName())); err != nil {
+			return err
+		}
+	}
+	if err := folder("incoming"); err != nil {
+		return err
 	}
 	if err := os.Chmod(filepath.Join(v.root, "home"), 0o500); err != nil {
 		return err
 	}
-	incoming := filepath.Join(v.root, "incoming")
-	if entries, err := os.ReadDir(incoming); err == nil && len(entries) > 0 {
-		if err := os.Rename(incoming, filepath.Join(v.root, "trash", "incoming-"+randomName())); err != nil {
+	if made {
+		if err := durable.SyncDir(v.root); err != nil {
 			return err
 		}
-	} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	}
+	mark := filepath.Join(incoming, began)
+	if err := os.WriteFile(mark, []byte(v.life), 0o640); err != nil {
 		return err
 	}
-	if err := durable.MkdirAll(incoming, 0o750); err != nil {
-		return err
-	}
-	began := filepath.Join(incoming, "began")
-	if err := os.WriteFile(began, nil, 0o640); err != nil {
-		return err
-	}
-	fi, err := os.Stat(began)
+	fi, err := os.Stat(mark)
 	if err != nil {
 		return err
 	}
@@ -252,6 +302,11 @@ func (v *Vault) layOut() error {
 	return v.makeNone()
 }
 
+// began is the file in incoming/ that says when this process began.
+const began = "began"
+
+// makeNone makes the empty repository. It is looked at anew at each start, so nothing of it need
+// outlive a power cut.
 func (v *Vault) makeNone() error {
 	none := v.none()
 	for _, d := range []string{"objects/pack", "refs"} {
@@ -271,10 +326,16 @@ func (v *Vault) makeNone() error {
 			}
 		}
 	}
-	if err := durable.WriteFile(filepath.Join(none, "config"), []byte(repoConfig), 0o640); err != nil {
-		return err
+	for name, text := range map[string]string{"config": repoConfig, "HEAD": "ref: " + string(grasp.DefaultHead) + "\n"} {
+		path := filepath.Join(none, name)
+		if old, err := os.ReadFile(path); err == nil && string(old) == text {
+			continue
+		}
+		if err := os.WriteFile(path, []byte(text), 0o640); err != nil {
+			return err
+		}
 	}
-	return durable.WriteFile(filepath.Join(none, "HEAD"), []byte("ref: "+string(grasp.DefaultHead)+"\n"), 0o640)
+	return nil
 }
 
 func (v *Vault) none() string { return filepath.Join(v.root, "none.git") }

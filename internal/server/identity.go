@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/hmac"
 	"crypto/sha256"
+	"encoding/hex"
 	"os"
 	"path/filepath"
 	"strings"
@@ -11,6 +12,7 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 
 	"github.com/gitroost/gitroost/grasp"
+	"github.com/gitroost/gitroost/internal/bip340"
 	"github.com/gitroost/gitroost/internal/durable"
 	"github.com/gitroost/gitroost/internal/fault"
 )
@@ -24,11 +26,16 @@ func identity(data string) (grasp.PubKey, error) {
 	if err != nil {
 		return "", err
 	}
-	pub, err := nostr.GetPublicKey(secret)
-	if err != nil {
-		return "", fault.Errorf(fault.Invalid, op, "%s does not hold a usable key: %v", filepath.Join(data, "server.key"), err)
+	var raw [32]byte
+	if _, err := hex.Decode(raw[:], []byte(secret)); err != nil {
+		return "", fault.Wrap(op, err)
 	}
-	return grasp.PubKey(pub), nil
+	// Not by the library that signs: it first makes tables, which takes longer than all else at a start.
+	key, ok := bip340.PublicKey(&raw)
+	if !ok {
+		return "", fault.Errorf(fault.Invalid, op, "%s does not hold a usable key; restore it, or remove it to get a new one", filepath.Join(data, "server.key"))
+	}
+	return grasp.PubKey(hex.EncodeToString(key[:])), nil
 }
 
 // secretKey returns the server's own key, 64 hex digits, and makes it if there is none.

@@ -126,6 +126,9 @@ func New(ctx context.Context, cfg config.Config, log *slog.Logger, opts ...Optio
 		return nil, fault.Wrap("server: rules", err)
 	}
 	s.openLocal()
+	if err := s.vault.Fit(ctx); err != nil {
+		return nil, fault.Wrap("server: open the repositories", err)
+	}
 	return s, nil
 }
 
@@ -161,7 +164,7 @@ func (s *Server) openStore(ctx context.Context) (err error) {
 func (s *Server) openVault(ctx context.Context) (err error) {
 	s.vault, err = gitdir.Open(ctx, s.cfg.Data, gitdir.Config{
 		Git: s.cfg.Git.Path, SearchPath: os.Getenv("PATH"), UploadIdle: s.cfg.Limits.Idle,
-		Now: s.now, UpkeepPacks: s.cfg.Git.Upkeep, Extra: s.cfg.Git.Config, CAFile: absolute(s.cfg.Outward.CA),
+		Now: s.now, CheckLater: true, UpkeepPacks: s.cfg.Git.Upkeep, Extra: s.cfg.Git.Config, CAFile: absolute(s.cfg.Outward.CA),
 	}, s.log.With("room", "gitdir"))
 	if err != nil {
 		return fault.Wrap("server: open the repositories", err)
