@@ -371,9 +371,16 @@ func (h *house) strangers(n int, id string) error {
 	})
 }
 
-// fill makes a data folder with many repositories and events, or finds it below cache.
+// filledAt is the address of the house that fill makes: what is announced names it, and it outlives
+// the ports of single runs.
+const filledAt = "repos.bench.test"
+
+// fill makes a data folder with many repositories and events, or finds it below cache. It writes
+// through the store, as pulls does: each event is on its shelf and in every index that it would be in.
+// A million events take some minutes.
 func (h *house) fill(cache string, repos, events int, say func(string, ...any)) error {
 	h.data = filepath.Join(cache, fmt.Sprintf("house-%s-%d-%d", recipe, repos, events))
+	h.args = append(slices.Clone(h.args), "--domain", "http://"+filledAt)
 	mark := filepath.Join(h.data, "filled")
 	if _, err := os.Stat(mark); err == nil {
 		return nil
@@ -383,35 +390,44 @@ func (h *house) fill(cache string, repos, events int, say func(string, ...any)) 
 	if err := os.MkdirAll(h.data, 0o700); err != nil {
 		return err
 	}
-	s, err := store.Open(context.Background(), filepath.Join(h.data, "gitroost.db"), store.Config{Now: time.Now, Batch: 4000, Queue: 8000})
+	s, err := store.Open(context.Background(), filepath.Join(h.data, "gitroost.db"), store.Config{
+		Now: time.Now, Batch: 4000, Queue: 8000, CacheKiB: 48 << 10, Recall: -1,
+	})
 	if err != nil {
 		return err
 	}
-	defer s.Close()
 	owner := func(i int) string { return fmt.Sprintf("%064x", 0xa11ce+i%5000) }
 	fake := func(i, kind int, tags ...nostr.Tag) *nostr.Event {
 		return &nostr.Event{ID: pullID(1_000_000 + i), PubKey: owner(i), Kind: kind, CreatedAt: nostr.Timestamp(past + int64(i)), Tags: tags, Sig: strings.Repeat("0", 128), Content: "something that somebody wrote"}
 	}
+	var done atomic.Int64
 	err = each(512, events, func(i int) error {
+		if n := done.Add(1); n%100_000 == 0 {
+			say("%d of %d events", n, events)
+		}
 		repo := grasp.Addr{Owner: grasp.PubKey(owner(i % repos)), ID: fmt.Sprintf("repo-%d", i%repos)}
 		switch {
 		case i < repos:
-			clone := h.url() + "/" + repo.Owner.Npub() + "/" + repo.ID + ".git"
-			ev := fake(i, grasp.KindAnnouncement, nostr.Tag{"d", repo.ID}, nostr.Tag{"clone", clone}, nostr.Tag{"relays", "ws://" + h.addr})
-			if err := putServed(s, ev); err != nil {
-				return err
-			}
-			_, err := s.Commit(context.Background(), steward.Change{Repos: []steward.Repo{{Addr: repo, Hosting: grasp.Live, Since: time.Unix(past, 0)}}})
+			clone := "http://" + filledAt + "/" + repo.Owner.Npub() + "/" + repo.ID + ".git"
+			ev := fake(i, grasp.KindAnnouncement, nostr.Tag{"d", repo.ID}, nostr.Tag{"clone", clone}, nostr.Tag{"relays", "ws://" + filledAt})
+			_, err := s.Commit(context.Background(), steward.Change{
+				Put:   &steward.Entry{Event: ev, Raw: []byte(ev.String()), Shelf: grasp.Served, Received: time.Unix(past, 0)},
+				Repos: []steward.Repo{{Addr: repo, Hosting: grasp.Live, Since: time.Unix(past, 0)}},
+			})
 			if err != nil {
 				return err
 			}
 			return emptyRepository(h.data, repo)
 		case i < 2*repos:
-			return putServed(s, fake(i, grasp.KindState, nostr.Tag{"d", repo.ID}, nostr.Tag{"HEAD", "ref: refs/heads/main"}))
+			ev := fake(i, grasp.KindState, nostr.Tag{"d", repo.ID}, nostr.Tag{"HEAD", "ref: refs/heads/main"})
+			_, err := s.Commit(context.Background(), steward.Change{
+				Put: &steward.Entry{Event: ev, Raw: []byte(ev.String()), Shelf: grasp.Served, Received: time.Unix(past, 0)},
+			})
+			return err
 		}
 		return putServed(s, fake(i, 1621, nostr.Tag{"a", fmt.Sprintf("%d:%s:%s", grasp.KindAnnouncement, repo.Owner, repo.ID)}, nostr.Tag{"p", string(repo.Owner)}))
 	})
-	if err != nil {
+	if err = errors.Join(err, s.Close()); err != nil {
 		return err
 	}
 	return os.WriteFile(mark, nil, 0o644)
