@@ -218,3 +218,12 @@ func revisions(oids, bounds []grasp.OID) string {
 	}
 	return b.String()
 }
+
+// shallows is what stands before revisions where history shall end at cut.
+func shallows(cut []grasp.OID) string {
+	var b strings.Builder
+	for _, o := range cut {
+		b.WriteString("--shallow " + string(o) + "\n")
+	}
+	return b.String()
+}

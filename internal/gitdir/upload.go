@@ -48,7 +48,7 @@ func (v *Vault) UploadPack(ctx context.Context, addr grasp.Addr, protocolVersion
 	if protocolVersion == 2 {
 		var read bytes.Buffer
 		if req := plain(io.TeeReader(request, &read)); req != nil {
-			if done, err := r.makePack(ctx, req, w); done {
+			if done, err := r.makePack(ctx, req, quick, w); done {
 				return err
 			}
 		}
@@ -77,14 +77,14 @@ func (r *repo) uploadEnv(quick bool, extra ...string) []string {
 }
 
 // plain returns the request if it asks in protocol v2 for a pack and nothing else: what both sides
-// have was settled before, and where history ends is not asked.
+// have was settled before, and how much history is wanted is a number of commits.
 func plain(request io.Reader) *gitwire.FetchRequest {
 	cmd, err := gitwire.ReadV2(gitwire.NewReader(request, gitwire.MaxFetch))
 	if err != nil || cmd.Fetch == nil {
 		return nil
 	}
 	f := cmd.Fetch
-	if len(f.Wants) == 0 || f.End != gitwire.EndDone || len(f.Shallow) > 0 || f.Depth != 0 || f.Since != 0 || len(f.Not) > 0 || f.Relative {
+	if len(f.Wants) == 0 || f.End != gitwire.EndDone || f.Since != 0 || len(f.Not) > 0 || f.Relative {
 		return nil
 	}
 	return f
@@ -93,9 +93,10 @@ func plain(request io.Reader) *gitwire.FetchRequest {
 // signOfLife is the pause after which a client that hears nothing of its pack is told that it comes.
 const signOfLife = 5 * time.Second
 
-// makePack answers req, which is plain. It is not done, and nothing was written, if it could not even begin:
+// makePack answers req, which is plain. Who has something and takes no thin pack is given new deltas as quickly as
+// who fetches a shallow one: the good ones rest on what is not sent. It is not done, and nothing was written, if it could not even begin:
 // whatever the reason is, upload-pack has the words for it.
-func (r *repo) makePack(ctx context.Context, req *gitwire.FetchRequest, w io.Writer) (done bool, err error) {
+func (r *repo) makePack(ctx context.Context, req *gitwire.FetchRequest, quick bool, w io.Writer) (done bool, err error) {
 	const op = "gitdir: make a pack"
 	if _, err := os.Lstat(filepath.Join(r.path, "shallow")); !errors.Is(err, fs.ErrNotExist) {
 		return false, nil // somebody's own git cut its history off
@@ -108,7 +109,14 @@ func (r *repo) makePack(ctx context.Context, req *gitwire.FetchRequest, w io.Wri
 	if err != nil {
 		return false, nil
 	}
+	end, ok := r.border(req, wants)
+	if !ok {
+		return false, nil
+	}
 	args := run.Words("pack-objects", "--revs", "--stdout")
+	if len(end.cut) > 0 {
+		args = append(args, run.Words("--shallow")...)
+	}
 	for _, c := range []struct {
 		flag gitwire.FetchCaps
 		on   bool
@@ -127,7 +135,12 @@ func (r *repo) makePack(ctx context.Context, req *gitwire.FetchRequest, w io.Wri
 		args = append(args, run.Value("--filter", req.Filter))
 	}
 	out := gitwire.NewPackWriter(w)
-	cmd := command{args: args, env: r.uploadEnv(false), stdin: strings.NewReader(revisions(wants, haves)), stdout: out, long: true}
+	if end.asked {
+		out.Shallow(end.told)
+	}
+	quick = quick || len(haves) > 0 && req.Caps&gitwire.ThinPack == 0
+	in := shallows(end.cut) + revisions(wants, haves)
+	cmd := command{args: args, env: r.uploadEnv(quick), stdin: strings.NewReader(in), stdout: out, long: true}
 	if req.Caps&gitwire.NoProgress == 0 {
 		cmd.stderr = spoken{out}
 	}

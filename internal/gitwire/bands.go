@@ -3,18 +3,21 @@ package gitwire
 import (
 	"io"
 	"sync"
+
+	"github.com/gitroost/gitroost/grasp"
 )
 
 // maxBand is what one packet of side-band-64k carries at most, in bytes.
 const maxBand = MaxPacket - 5
 
 // A PackWriter writes the section "packfile" of an answer in protocol v2 (H-224): band 1 is the pack,
-// band 2 is what a person may read. It begins with the first byte of either. It is safe for
+// band 2 is what a person may read. The answer begins with the first byte of either. It is safe for
 // concurrent use; after the first error of the writer below it, it writes nothing more.
 type PackWriter struct {
 	mu    sync.Mutex
 	w     io.Writer
 	buf   []byte
+	head  []byte
 	n     int64
 	moved bool // since Alive looked
 	err   error
@@ -22,6 +25,18 @@ type PackWriter struct {
 
 // NewPackWriter returns a PackWriter that writes to w: one piece for each that it is given.
 func NewPackWriter(w io.Writer) *PackWriter { return &PackWriter{w: w} }
+
+// Shallow puts the section "shallow-info" before the pack: the client is told that these commits have no parents
+// for it (H-226). It is for before the first byte, and writes nothing by itself.
+func (b *PackWriter) Shallow(commits []grasp.OID) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.head = AppendPacket(b.head, "shallow-info\n")
+	for _, c := range commits {
+		b.head = AppendPacket(b.head, "shallow ", string(c))
+	}
+	b.head = AppendDelim(b.head)
+}
 
 // Write writes p as the next bytes of the pack.
 func (b *PackWriter) Write(p []byte) (int, error) { return b.write(1, p) }
@@ -77,7 +92,7 @@ func (b *PackWriter) write(band byte, p []byte) (int, error) {
 func (b *PackWriter) begin() []byte {
 	b.buf = b.buf[:0]
 	if b.n == 0 {
-		b.buf = AppendPacket(b.buf, "packfile\n")
+		b.buf = AppendPacket(append(b.buf, b.head...), "packfile\n")
 	}
 	return b.buf
 }

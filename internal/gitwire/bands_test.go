@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/gitroost/gitroost/grasp"
 	"github.com/gitroost/gitroost/internal/gitwire"
 )
 
@@ -107,3 +108,30 @@ type writer func(p []byte) (int, error)
 func (w writer) Write(p []byte) (int, error) { return w(p) }
 
 var _ io.Writer = writer(nil)
+
+// H-226: where history ends is said before the pack, once, and not if nothing follows.
+func TestPackWriterShallow(t *testing.T) {
+	a, b := grasp.OID(strings.Repeat("a", 40)), grasp.OID(strings.Repeat("b", 40))
+	for _, c := range []struct {
+		commits []grasp.OID
+		want    string
+	}{
+		{nil, "0011shallow-info\n0001000dpackfile\n0008\x01yes0008\x01yes0000"},
+		{[]grasp.OID{a, b}, "0011shallow-info\n0034shallow " + string(a) + "0034shallow " + string(b) + "0001000dpackfile\n0008\x01yes0008\x01yes0000"},
+	} {
+		var out bytes.Buffer
+		w := gitwire.NewPackWriter(&out)
+		w.Shallow(c.commits)
+		if w.Begun() || out.Len() > 0 {
+			t.Error("it has begun by itself")
+		}
+		for range 2 {
+			if _, err := w.Write([]byte("yes")); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := w.End(); err != nil || out.String() != c.want {
+			t.Errorf("%q, want %q, %v", out.String(), c.want, err)
+		}
+	}
+}
