@@ -138,7 +138,7 @@ func (a *applier) put(r *row) error {
 
 const (
 	sqlPut = `INSERT INTO events (pubkey, created_at, id, d, kind, shelf, received, deadline, expires, source, subjects, raw)
-		VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)`
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
 	// Its first four parameters are those of coveringTomb: d is NULL, and so is the coordinate.
 	sqlPutPlain = `INSERT INTO events (pubkey, created_at, id, d, kind, shelf, received, deadline, expires, source, subjects, raw)
 		SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12 WHERE NOT ` + coveringTomb + ` ON CONFLICT (id) DO NOTHING`

@@ -3,7 +3,6 @@ package store
 import (
 	"context"
 	"errors"
-	"fmt"
 	"maps"
 	"slices"
 
@@ -38,26 +37,16 @@ func (s *Store) Thread(ctx context.Context, id grasp.EventID) (steward.Thread, e
 	}
 	var th steward.Thread
 	err := s.lend(ctx, op, func(ctx context.Context, r *reader) error {
+		var seq int64
 		var raw []byte
-		if ok, err := r.row(sqlServed, []any{b[:]}, &raw); !ok || err != nil {
+		if ok, err := r.row(sqlServed, []any{b[:]}, &seq, &raw); !ok || err != nil {
 			return err
 		}
 		ev := new(nostr.Event)
 		if err := ev.UnmarshalJSON(raw); err != nil {
 			return err
 		}
-		var charges []steward.Charge
-		err := r.rows(ctx, sqlCharges, []any{b[:]}, func(row scanner) error {
-			var c []byte
-			if err := row.Scan(&c); err != nil {
-				return err
-			}
-			if len(c) != len(steward.Charge{}) {
-				return errCharge
-			}
-			charges = append(charges, steward.Charge(c))
-			return nil
-		})
+		charges, err := r.charges(ctx, seq)
 		th = threadOf(ev, charges)
 		return err
 	})
@@ -99,32 +88,38 @@ func (m *recall) threaded(id id32, th steward.Thread, before int) {
 // Tally returns how many events count for each of list.
 func (s *Store) Tally(ctx context.Context, list []steward.Charge) ([]int, error) {
 	const op = "store: tally"
-	out, known := s.recall.tally(list)
-	if known {
+	out, missing := s.recall.tally(list)
+	if len(missing) == 0 {
 		return out, s.open(ctx, op)
 	}
-	before := s.recall.moment()
+	asked := make([]steward.Charge, len(missing))
+	for i, at := range missing {
+		asked[i] = list[at]
+	}
+	s.recall.asks(asked)
+	counts := make([]int, len(asked))
+	sure := false
 	var err error
-	for try := 0; ; try++ {
+	for try := 0; err == nil && !sure && try < 4; try++ {
 		era, steady := s.tray.steady()
-		clear(out)
+		clear(counts)
 		err = s.lend(ctx, op, func(ctx context.Context, r *reader) error {
-			for i := range list {
-				if _, err := r.row(sqlTally, []any{list[i][:]}, &out[i]); err != nil {
+			for i := range asked {
+				if _, err := r.row(sqlTally, []any{asked[i][:]}, &counts[i]); err != nil {
 					return err
 				}
 			}
 			return ctx.Err()
 		})
-		s.tray.tally(list, out)
+		s.tray.tally(asked, counts)
 		// What was filed meanwhile may have been counted twice, or not at all: then it is counted
-		// again, within reason. A bound of thousands can bear some of them.
-		if is, _ := s.tray.steady(); err != nil || steady && is == era || try == 3 {
-			break
-		}
+		// again, within reason. A bound of thousands can bear some of them; it is not remembered then.
+		is, _ := s.tray.steady()
+		sure = err == nil && steady && is == era
 	}
-	if err == nil {
-		s.recall.tallied(list, out, before)
+	s.recall.tallied(asked, counts, sure)
+	for i, at := range missing {
+		out[at] = counts[i]
 	}
 	return out, err
 }
@@ -137,19 +132,13 @@ func (a *applier) charge(r *row) error {
 
 // writeCharges writes what an event counts for. That it counts is written when the transaction ends.
 func (a *applier) writeCharges(r *row) error {
+	if len(r.charges) == 0 {
+		return nil
+	}
 	for _, c := range r.charges {
 		a.count(c, 1)
 	}
-	for some := range slices.Chunk(r.charges, steward.MaxCharges) {
-		args := []any{r.seq}
-		for _, c := range some {
-			args = append(args, c[:])
-		}
-		if err := a.exec(a.ctx, insertCharges[len(some)], args...); err != nil {
-			return err
-		}
-	}
-	return nil
+	return a.exec(a.ctx, insertCharges[1], r.seq, joinCharges(r.charges))
 }
 
 // count notes that so many more events count for c.
@@ -159,7 +148,28 @@ func (a *applier) count(c steward.Charge, n int) {
 
 // discharge notes that an event which is about to be removed counts no more.
 func (a *applier) discharge(seq int64) error {
-	return a.rows(a.ctx, `SELECT charge FROM charges WHERE event = ?1`, []any{seq}, func(row scanner) error {
+	list, err := a.charges(a.ctx, seq)
+	if err != nil {
+		return err
+	}
+	for _, c := range list {
+		a.count(c, -1)
+	}
+	// What stands in the table of charges goes with the event.
+	return a.exec(a.ctx, `DELETE FROM event_charges WHERE event = ?1`, seq)
+}
+
+// charges returns what an event counts for.
+func (p *prepared) charges(ctx context.Context, seq int64) ([]steward.Charge, error) {
+	var list []byte
+	if ok, err := p.row(sqlCharges, []any{seq}, &list); ok || err != nil {
+		if len(list)%len(steward.Charge{}) != 0 {
+			return nil, errCharge
+		}
+		return splitCharges(list), err
+	}
+	var out []steward.Charge
+	err := p.rows(ctx, sqlOldCharges, []any{seq}, func(row scanner) error {
 		var c []byte
 		if err := row.Scan(&c); err != nil {
 			return err
@@ -167,9 +177,26 @@ func (a *applier) discharge(seq int64) error {
 		if len(c) != len(steward.Charge{}) {
 			return errCharge
 		}
-		a.count(steward.Charge(c), -1)
+		out = append(out, steward.Charge(c))
 		return nil
 	})
+	return out, err
+}
+
+// joinCharges writes one charge behind the other; splitCharges reads that.
+func joinCharges(list []steward.Charge) []byte {
+	out := make([]byte, 0, len(steward.Charge{})*len(list))
+	for _, c := range list {
+		out = append(out, c[:]...)
+	}
+	return out
+}
+
+func splitCharges(b []byte) (out []steward.Charge) {
+	for size := len(steward.Charge{}); len(b) >= size; b = b[size:] {
+		out = append(out, steward.Charge(b[:size]))
+	}
+	return out
 }
 
 // tally writes how many events more or fewer count for each charge since the transaction began.
@@ -179,7 +206,7 @@ func (w *writer) tally(ctx context.Context, counts map[steward.Charge]int) error
 		var err error
 		switch {
 		case n > 0:
-			err = w.exec(ctx, `INSERT INTO tallies (charge, n) VALUES (?1, ?2) ON CONFLICT DO UPDATE SET n = n + ?2`, c[:], n)
+			err = w.exec(ctx, `INSERT INTO tallies (charge, n) VALUES (?, ?) ON CONFLICT DO UPDATE SET n = n + excluded.n`, c[:], n)
 		case n < 0:
 			if err = w.exec(ctx, `UPDATE tallies SET n = n + ?2 WHERE charge = ?1`, c[:], n); err == nil {
 				err = w.exec(ctx, `DELETE FROM tallies WHERE charge = ?1 AND n <= 0`, c[:])
@@ -192,11 +219,11 @@ func (w *writer) tally(ctx context.Context, counts map[steward.Charge]int) error
 	return nil
 }
 
-// insertCharges are the statements that add so many charges of one event.
-var insertCharges = func() (out [steward.MaxCharges + 1]string) {
-	text := `INSERT OR IGNORE INTO charges (event, charge) VALUES `
+// insertCharges are the statements that write what so many events count for.
+var insertCharges = func() (out [maxManyRows + 1]string) {
+	text := `INSERT INTO event_charges (event, list) VALUES `
 	for n := 1; n < len(out); n++ {
-		text += fmt.Sprintf("(?1, ?%d)", 1+n)
+		text += "(?, ?)"
 		out[n] = text
 		text += ", "
 	}
@@ -204,7 +231,8 @@ var insertCharges = func() (out [steward.MaxCharges + 1]string) {
 }()
 
 const (
-	sqlServed  = `SELECT raw FROM events WHERE id = ?1 AND shelf = 2`
-	sqlCharges = `SELECT c.charge FROM events e CROSS JOIN charges c ON c.event = e.seq WHERE e.id = ?1`
-	sqlTally   = `SELECT n FROM tallies WHERE charge = ?1`
+	sqlServed     = `SELECT seq, raw FROM events WHERE id = ?1 AND shelf = 2`
+	sqlCharges    = `SELECT list FROM event_charges WHERE event = ?1`
+	sqlOldCharges = `SELECT charge FROM charges WHERE event = ?1`
+	sqlTally      = `SELECT n FROM tallies WHERE charge = ?1`
 )

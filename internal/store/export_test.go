@@ -92,7 +92,7 @@ func (s *Store) Scans(t testing.TB, f nostr.Filter) (scan string, ranges int) {
 
 // Statements are what is asked while somebody waits, by name.
 var Statements = map[string]string{
-	"charges": sqlCharges, "tally": sqlTally, "kept": sqlKept, "oldest": sqlOldest, "walk": sqlWalk, "walk of boxes": sqlWalkBoxes,
+	"charges": sqlCharges, "old charges": sqlOldCharges, "served": sqlServed, "tally": sqlTally, "kept": sqlKept, "oldest": sqlOldest, "walk": sqlWalk, "walk of boxes": sqlWalkBoxes,
 	"by id": sqlByID, "author": sqlAuthor, "raw": sqlRaw, "tagged": sqlTagged,
 	"time": scanTime, "kind": scanKind, "author scan": scanAuthor, "author and kind": scanAuthorKind, "tag": scanTag,
 	"named": sqlNamed, "addressed": sqlAddressed, "naming": sqlNaming, "before": sqlBefore, "about": sqlAbout, "newer": sqlNewer, "recalled": sqlRecall, "id": scanID, "view": sqlView,
@@ -105,7 +105,7 @@ func (s *Store) Rows(t testing.TB) (n int) {
 	t.Helper()
 	err := s.read(context.Background(), "test", func(ctx context.Context, r *reader) error {
 		return r.conn.QueryRowContext(ctx, `SELECT (SELECT count(*) FROM events) + (SELECT count(*) FROM tags) + (SELECT count(*) FROM subjects)
-			+ (SELECT count(*) FROM search_docsize)`).Scan(&n)
+			+ (SELECT count(*) FROM event_charges) + (SELECT count(*) FROM charges) + (SELECT count(*) FROM search_docsize)`).Scan(&n)
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -38,16 +38,28 @@ type recall struct {
 	served map[string]*int64
 	left   int
 
-	// tallies are how many events count for what lately counted; counted counts what came.
+	// tallies are how many events count for what lately counted; asked are those of which the database
+	// is being asked, by so many.
 	tallies map[steward.Charge]int
-	counted int
+	asked   map[steward.Charge]asking
+	behind  bool // what was committed may be seen, and was not learned yet
 
 	// threads are served events that others answer.
 	threads map[id32]steward.Thread
 }
 
-// maxServed bounds served, and tallies; beyond it all of these are forgotten.
-const maxServed = 8192
+// An asking is about one tally that is not known here.
+type asking struct {
+	by  int
+	old bool // it changed since somebody began
+}
+
+// maxServed bounds served, and threads; beyond it all of these are forgotten. maxTallies bounds tallies,
+// which are small, and of which each event has several.
+const (
+	maxServed  = 8192
+	maxTallies = 4 * maxServed
+)
 
 // The ways to find an event, each an index.
 const (
@@ -117,7 +129,7 @@ func (k *kept) has(set tagSet) bool {
 }
 
 func newRecall(most int) *recall {
-	return &recall{most: most, ranges: make(map[rangeKey]*keptRange), events: make(map[id32]*kept), served: make(map[string]*int64), tallies: make(map[steward.Charge]int), threads: make(map[id32]steward.Thread)}
+	return &recall{most: most, ranges: make(map[rangeKey]*keptRange), events: make(map[id32]*kept), served: make(map[string]*int64), tallies: make(map[steward.Charge]int), asked: make(map[steward.Charge]asking), threads: make(map[id32]steward.Thread)}
 }
 
 // A happening is what one row of a transaction means for what is remembered.
@@ -145,14 +157,16 @@ func (m *recall) learn(l lesson) {
 	defer m.mu.Unlock()
 	if l.discounted {
 		m.left++
-		clear(m.tallies)
+		m.recount()
 	}
 	for _, c := range l.counted {
 		if n, ok := m.tallies[c]; ok {
 			m.tallies[c] = n + 1
+		} else if a, ok := m.asked[c]; ok {
+			a.old = true
+			m.asked[c] = a
 		}
 	}
-	m.counted++
 	for _, h := range l.news {
 		r := h.row
 		if h.gone {
@@ -196,7 +210,7 @@ func (m *recall) forget() {
 	defer m.mu.Unlock()
 	clear(m.events)
 	clear(m.served)
-	clear(m.tallies)
+	m.recount()
 	clear(m.threads)
 	m.left++
 	m.bytes = 0
@@ -450,41 +464,65 @@ func (m *recall) anchored(coordinate string, expires *int64, before int) {
 	}
 }
 
-// tally returns how many events count for each of list, if all of that is known here.
-func (m *recall) tally(list []steward.Charge) (out []int, known bool) {
+// recount forgets every tally.
+func (m *recall) recount() {
+	clear(m.tallies)
+	for c, a := range m.asked {
+		a.old = true
+		m.asked[c] = a
+	}
+}
+
+// tally returns how many events count for each of list, and for which of them that is not known here.
+func (m *recall) tally(list []steward.Charge) (out, missing []int) {
 	out = make([]int, len(list))
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	for i, c := range list {
 		n, ok := m.tallies[c]
-		if !ok {
-			return make([]int, len(list)), false
+		if out[i] = n; !ok {
+			missing = append(missing, i)
 		}
-		out[i] = n
 	}
-	return out, true
+	return out, missing
 }
 
-// moment returns a number that changes with everything that is counted.
-func (m *recall) moment() [2]int {
-	m.mu.RLock()
-	defer m.mu.RUnlock()
-	return [2]int{m.left, m.counted}
-}
-
-// tallied notes what the database said after moment returned before. Of what counts often it notes
-// nothing while much is written: then it is asked again.
-func (m *recall) tallied(list []steward.Charge, counts []int, before [2]int) {
+// asks is called before the database is asked for the tallies of list, and tallied afterwards.
+func (m *recall) asks(list []steward.Charge) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if before != [2]int{m.left, m.counted} {
-		return
+	for _, c := range list {
+		a := m.asked[c]
+		a.by++
+		m.asked[c] = a
 	}
-	if len(m.tallies) >= maxServed {
+}
+
+// lag says whether what is committed may be ahead of what was learned.
+func (m *recall) lag(on bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.behind = on
+}
+
+// tallied notes what the database said, if sure, of what did not change since anybody asked who has no
+// answer yet. What is still to be learned may be in it already, and would count twice.
+func (m *recall) tallied(list []steward.Charge, counts []int, sure bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if len(m.tallies)+len(list) > maxTallies {
 		clear(m.tallies)
 	}
 	for i, c := range list {
-		m.tallies[c] = counts[i]
+		a := m.asked[c]
+		if sure && !a.old && !m.behind {
+			m.tallies[c] = counts[i]
+		}
+		if a.by--; a.by == 0 {
+			delete(m.asked, c)
+		} else {
+			m.asked[c] = a
+		}
 	}
 }
 

@@ -72,9 +72,6 @@ func desks(kind int) bool {
 	return false
 }
 
-// files reports whether p may file something.
-func (p *plan) files() bool { return p.file > 0 || len(p.drop) > 0 || len(p.tombs) > 0 }
-
 // hasWords reports whether r is in the index of words once it is filed.
 func (r *row) hasWords() bool { return len(r.words.Title)+len(r.words.Text) > 0 }
 
@@ -175,7 +172,7 @@ func (t *tray) take(list []*trayed) {
 	t.worded = slices.DeleteFunc(t.worded, filed)
 }
 
-// begin and end stand around a transaction that may file something.
+// begin and end stand around the moment in which what was filed comes to be seen.
 func (t *tray) begin() { t.turn() }
 func (t *tray) end()   { t.turn() }
 

@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"slices"
 	"sync/atomic"
 	"time"
 
@@ -146,14 +145,13 @@ func (s *Store) write() {
 			}
 			close(req.done)
 		}
-		n := len(batch)
 		clear(batch)
 		if s.tray.full() { // faster than it was filled
-			s.fileNow(max(fileSome, 2*n))
+			s.fileNow(max(fileMany, 2*s.cfg.Batch))
 		}
 		idle.Reset(fileAfter)
 	}
-	for s.tray.len() > 0 && s.fileNow(4*fileSome) {
+	for s.tray.len() > 0 && s.fileNow(fileMany) {
 	}
 }
 
@@ -202,10 +200,7 @@ func (s *Store) writeBatch(batch []*request) {
 // commit writes all of batch in one transaction, or nothing, and tells what it means to those who
 // keep something in memory.
 func (s *Store) commit(batch []*request) error {
-	if slices.ContainsFunc(batch, func(req *request) bool { return req.plan.files() }) {
-		s.tray.begin()
-		defer s.tray.end()
-	}
+	defer s.writer.told()
 	// What is only filed is on disk already: after a power cut it is on the tray as before, and
 	// whatever is synced next syncs this first.
 	if err := s.writer.sync(len(batch) > 1 || batch[0].plan.file == 0); err != nil {
@@ -237,9 +232,10 @@ func (s *Store) commit(batch []*request) error {
 // A writer is the one connection that writes.
 type writer struct {
 	prepared
-	cfg  *Config
-	tray *tray
-	lax  bool // transactions are not synced one by one
+	cfg    *Config
+	tray   *tray
+	recall *recall
+	lax    bool // transactions are not synced one by one
 
 	// How many jobs are laid down, at most: on disk, and as the transaction at hand has it.
 	laidDown, intake int
@@ -248,6 +244,25 @@ type writer struct {
 	laid      map[id32]*trayed
 	laidBytes int
 	filed     map[*trayed]bool
+	turning   bool // others may see what was filed, and it is on the tray as well
+}
+
+// tell says that what the transaction did is about to be seen; told, that those who keep something in
+// memory know of it.
+func (w *writer) tell() {
+	w.recall.lag(true)
+	if len(w.filed) > 0 {
+		w.tray.begin()
+		w.turning = true
+	}
+}
+
+func (w *writer) told() {
+	if w.turning {
+		w.tray.end()
+	}
+	w.turning = false
+	w.recall.lag(false)
 }
 
 // sync says whether the next transactions are to be on disk when they end.
@@ -302,6 +317,7 @@ func (w *writer) transaction(batch []*request) (err error) {
 	if err = w.tally(ctx, counts); err != nil {
 		return err
 	}
+	w.tell()
 	if err = w.exec(ctx, "COMMIT"); err == nil {
 		w.laidDown = w.intake
 	}
