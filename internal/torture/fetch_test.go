@@ -1,7 +1,6 @@
 package torture_test
 
 import (
-	"context"
 	"io"
 	"math/rand/v2"
 	"net"
@@ -74,7 +73,7 @@ func TestKillFetching(t *testing.T) {
 	}
 	r.checkFiles()
 	r.checkProcesses()
-	if out, err := git(context.Background(), r.bare(addr), nil, "fsck", "--full", "--strict"); err != nil {
+	if out, err := fsck(r.bare(addr)); err != nil {
 		t.Errorf("fsck: %v\n%s", err, out)
 	}
 	r.settleFaults("at the end")

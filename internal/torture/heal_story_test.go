@@ -486,8 +486,7 @@ func (s *story) events(n *node) (map[string]*nostr.Event, error) {
 func (s *story) look() {
 	each(2, s.c.nodes, func(n *node) {
 		ctx := context.Background()
-		out, err := git(ctx, s.c.dir, nil, "--git-dir="+n.at.bare(s.addr), "fsck", "--full", "--strict", "--no-dangling", "--no-progress")
-		if err != nil {
+		if out, err := fsck(n.at.bare(s.addr)); err != nil {
 			s.c.fault("server %d: git fsck: %v\n%s", n.i, err, out)
 		}
 		dir := filepath.Join(s.c.dir, fmt.Sprint("clone", n.i))
