@@ -138,14 +138,40 @@ func (r *repo) refsLocked(ctx context.Context) (*state, error) {
 	if err != nil {
 		return nil, explainIO("gitdir: read HEAD", err)
 	}
-	return r.keep(newState(grasp.ListOf(list), head, m, r.v.gen.Add(1))), nil
+	gen := r.v.gen.Add(1)
+	r.mu.Lock()
+	if r.slept.gen != 0 && r.slept.mark == m {
+		gen = r.slept.gen // as they were when they were let go of
+	}
+	r.mu.Unlock()
+	return r.keep(newState(grasp.ListOf(list), head, m, gen)), nil
 }
 
 func (r *repo) keep(st *state) *state {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.state = st
+	r.state, r.slept = st, asleep{}
 	return st
+}
+
+// sleepy is from how many refs on they are let go of when nobody has asked for them for a while: to read
+// so many again takes a millisecond.
+const sleepy = 2000
+
+// asleep is what is kept of a state that was let go of, so that it is known again.
+type asleep struct {
+	mark mark
+	gen  uint64
+}
+
+// sleep lets go of the refs if there are many. Nobody uses r.
+func (r *repo) sleep() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if st := r.state; st != nil && st.there && st.list.Len() >= sleepy {
+		r.slept = asleep{st.mark, st.snap.Gen}
+		r.state = nil
+	}
 }
 
 func newState(list grasp.RefList, head grasp.RefName, m mark, gen uint64) *state {

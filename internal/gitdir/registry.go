@@ -35,6 +35,7 @@ func (v *Vault) acquire(addr grasp.Addr) (*repo, error) {
 	}
 	if r, ok := g.byAddr[addr]; ok {
 		r.users++
+		r.used = true
 		g.recent.MoveToFront(r.place)
 		return r, nil
 	}
@@ -43,7 +44,7 @@ func (v *Vault) acquire(addr grasp.Addr) (*repo, error) {
 		return nil, err
 	}
 	r := newRepo(v, addr, path)
-	r.users = 1
+	r.users, r.used = 1, true
 	r.place = g.recent.PushFront(r)
 	g.byAddr[addr] = r
 	return r, nil
@@ -71,6 +72,27 @@ func (v *Vault) release(r *repo) {
 		g.refs -= old.counted
 		g.recent.Remove(old.place)
 		delete(g.byAddr, old.addr)
+	}
+}
+
+// Rest lets go of the refs of large repositories that nobody has used since the call before. They are read again
+// when they are asked for, and unless somebody else changed them they are the same Gen as before.
+func (v *Vault) Rest() {
+	g := &v.repos
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for e := g.recent.Front(); e != nil; e = e.Next() {
+		r := e.Value.(*repo)
+		if r.users > 0 {
+			continue
+		}
+		if !r.used {
+			r.sleep()
+			n := r.size()
+			g.refs += n - r.counted
+			r.counted = n
+		}
+		r.used = false
 	}
 }
 

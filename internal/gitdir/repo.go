@@ -28,6 +28,7 @@ type repo struct {
 	// Guarded by the registry.
 	place   *list.Element
 	users   int
+	used    bool // since the last Rest
 	counted int
 	alone   func() // called once the only user is upkeep
 
@@ -42,6 +43,7 @@ type repo struct {
 	// mu guards what follows. It is never held while a process runs.
 	mu       sync.Mutex
 	state    *state // nil: not loaded
+	slept    asleep // of a state that was let go of; else zero
 	packs    *packs // nil: not listed
 	upkept   *record
 	double   map[string]struct{} // packs of upkeep's beside those that they replace
@@ -125,7 +127,7 @@ func (r *repo) forget() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.lives++
-	r.state, r.packs, r.upkept = nil, nil, nil
+	r.state, r.packs, r.upkept, r.slept = nil, nil, nil, asleep{}
 	r.complete, r.order, r.next = map[grasp.OID]struct{}{}, nil, 0
 }
 

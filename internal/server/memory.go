@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"os"
 	"runtime/debug"
 	"runtime/metrics"
 	"time"
@@ -9,25 +10,57 @@ import (
 
 const (
 	// tidyEvery is how often is looked whether memory can be given back.
-	tidyEvery = 5 * time.Second
+	tidyEvery = time.Second
 
-	// spareMemory is how much of it is worth the work, and calm how little is asked for between two looks
-	// when nobody is busy, in bytes.
-	spareMemory = 8 << 20
-	calm        = 4 << 20
+	// calm is how little memory is asked for between two looks when nobody is busy, and burst how much since
+	// it was last given back makes that worth the work, in bytes.
+	calm  = 1 << 20
+	burst = 3 << 20
+
+	// restEvery is how many looks lie between two at which the rooms let go of what nobody used since the
+	// one before: it goes after a quarter to half a minute.
+	restEvery = 15
+
+	// How much may become garbage before the collector runs, in hundredths of what is live: spare where it runs
+	// seldom, and Go's own measure where it ran busyCycles times between two looks, for then it is the processor
+	// that is short. Half of what is live in a quiet house is 3 MiB.
+	sparePercent = 50
+	busyPercent  = 100
+	busyCycles   = 4
 )
 
-// A heap is what is known of this process's memory, in bytes.
+// A heap is what is known of this process's memory.
 type heap struct {
-	held  uint64 // from the system, for objects
-	live  uint64 // objects that were in use at the last collection
-	asked uint64 // since the start
+	asked  uint64 // bytes, since the start
+	cycles uint64 // of the collector, since the start
 }
 
-// spare reports whether memory should be given back: there is much that nobody uses, and since the look
-// before hardly any was asked for. Who is busy would ask for it again at once.
-func (h heap) spare(before heap) bool {
-	return h.asked-before.asked < calm && h.held > h.live && h.held-h.live >= spareMemory
+// A keeper sees to it that what a burst of work needed is given back.
+type keeper struct {
+	before heap   // at the last look
+	given  uint64 // what heap.asked was when memory was last given back
+	looks  int
+}
+
+// A care is what has to be done about memory now.
+type care struct {
+	percent  int  // for the collector
+	rest     bool // the rooms let go of what nobody used lately
+	giveBack bool
+}
+
+// look says what is to be done. Memory is given back when much was asked for since the last time, and hardly any
+// since the look before: who is busy would ask for it again at once.
+func (k *keeper) look(now heap) care {
+	c := care{percent: sparePercent}
+	if now.cycles-k.before.cycles >= busyCycles {
+		c.percent = busyPercent
+	}
+	k.looks++
+	c.rest = k.looks%restEvery == 0
+	c.giveBack = now.asked-k.before.asked < calm && (c.rest && now.asked != k.given || now.asked-k.given >= burst)
+	k.before = now
+	return c
 }
 
 func readHeap(s []metrics.Sample) heap {
@@ -38,34 +71,46 @@ func readHeap(s []metrics.Sample) heap {
 		}
 		return s[i].Value.Uint64()
 	}
-	return heap{held: v(0) + v(1) + v(2), live: v(3), asked: v(4)}
+	return heap{asked: v(0), cycles: v(1)}
 }
 
 func heapSamples() []metrics.Sample {
-	return []metrics.Sample{
-		{Name: "/memory/classes/heap/objects:bytes"}, {Name: "/memory/classes/heap/free:bytes"}, {Name: "/memory/classes/heap/unused:bytes"},
-		{Name: "/gc/heap/live:bytes"}, {Name: "/gc/heap/allocs:bytes"},
-	}
+	return []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}, {Name: "/gc/cycles/automatic:gc-cycles"}}
 }
 
-// giveBack returns to the system what a burst of work has left, until ctx ends. Left to itself Go keeps it
-// for minutes: a server that one large push has visited looks as if it needed that much for ever.
-func giveBack(ctx context.Context) {
+// keepSmall returns to the system what a burst of work has left, and has the rooms rest, until ctx ends. Left to
+// itself Go keeps it for minutes: a server that one large push has visited looks as if it needed that much for
+// ever. An operator who sets GOGC has the last word on the collector.
+func keepSmall(ctx context.Context, rest ...func()) {
 	t := time.NewTicker(tidyEvery)
 	defer t.Stop()
 	samples := heapSamples()
-	before := readHeap(samples)
+	k := keeper{before: readHeap(samples)}
+	percent := 0
+	if os.Getenv("GOGC") == "" {
+		percent = sparePercent
+		defer debug.SetGCPercent(debug.SetGCPercent(percent))
+	}
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-t.C:
 		}
-		now := readHeap(samples)
-		if now.spare(before) {
-			debug.FreeOSMemory()
-			now = readHeap(samples)
+		c := k.look(readHeap(samples))
+		if percent != 0 && percent != c.percent {
+			percent = c.percent
+			debug.SetGCPercent(percent)
 		}
-		before = now
+		if c.rest {
+			for _, f := range rest {
+				f()
+			}
+		}
+		if c.giveBack {
+			debug.FreeOSMemory()
+			k.before = readHeap(samples)
+			k.given = k.before.asked
+		}
 	}
 }

@@ -1,29 +1,71 @@
 package server
 
-import "testing"
+import (
+	"context"
+	"runtime/debug"
+	"testing"
+)
 
-func TestSpareMemory(t *testing.T) {
+// Memory is given back once after a burst, when it is over, and not from who is busy; where little happens, once in a
+// while; and where nothing does, not again.
+func TestKeeper(t *testing.T) {
 	const mib = 1 << 20
-	for _, c := range []struct {
-		name        string
-		before, now heap
-		want        bool
-	}{
-		{"nothing to give", heap{}, heap{held: 20 * mib, live: 18 * mib}, false},
-		{"a burst is over", heap{asked: 900 * mib}, heap{held: 60 * mib, live: 12 * mib, asked: 901 * mib}, true},
-		{"it goes on", heap{asked: 900 * mib}, heap{held: 60 * mib, live: 12 * mib, asked: 950 * mib}, false},
-		{"all that is held is new", heap{}, heap{held: 10 * mib, live: 12 * mib}, false},
-	} {
-		if got := c.now.spare(c.before); got != c.want {
-			t.Errorf("%s: %v", c.name, got)
+	var k keeper
+	var now heap
+	look := func(asked, cycles uint64) care {
+		now.asked, now.cycles = now.asked+asked, now.cycles+cycles
+		c := k.look(now)
+		if c.giveBack {
+			k.given = now.asked
 		}
+		return c
+	}
+	for i := range 5 {
+		if c := look(50*mib, 20); c.giveBack || c.percent != busyPercent {
+			t.Fatalf("look %d of a busy server: %+v", i, c)
+		}
+	}
+	if c := look(mib/2, 0); !c.giveBack || c.percent != sparePercent {
+		t.Fatalf("when the burst is over: %+v", c)
+	}
+	if c := look(mib/2, 0); c.giveBack {
+		t.Fatalf("again at once: %+v", c)
+	}
+	gave, rests := 0, 0
+	for range 4 * restEvery {
+		c := look(0, 0)
+		if c.giveBack {
+			gave++
+		}
+		if c.rest {
+			rests++
+		}
+	}
+	if gave != 1 || rests != 4 {
+		t.Errorf("in a minute without work memory was given back %d times, and the rooms rested %d times", gave, rests)
+	}
+	gave = 0
+	for range 4 * restEvery {
+		if look(mib/2, 1).giveBack {
+			gave++
+		}
+	}
+	if gave < 4 || gave > 2*restEvery {
+		t.Errorf("in a minute of little work memory was given back %d times", gave)
 	}
 }
 
-// What is given back is no longer held, and the figures that say so exist in this Go.
-func TestHeapIsKnown(t *testing.T) {
-	h := readHeap(heapSamples())
-	if h.held == 0 || h.asked == 0 {
+// The figures that keepSmall decides by exist in this Go, and when it ends the collector is as it was.
+func TestKeepSmall(t *testing.T) {
+	if h := readHeap(heapSamples()); h.asked == 0 {
 		t.Errorf("the runtime does not tell: %+v", h)
+	}
+	was := debug.SetGCPercent(100)
+	defer debug.SetGCPercent(was)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	keepSmall(ctx)
+	if now := debug.SetGCPercent(100); now != 100 {
+		t.Errorf("the collector is left at %d", now)
 	}
 }

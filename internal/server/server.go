@@ -294,7 +294,10 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 
 	group.Go(func() error { s.rounds(ctx); return nil })
-	group.Go(func() error { giveBack(ctx); return nil })
+	group.Go(func() error {
+		keepSmall(ctx, s.vault.Rest, s.steward.Rest, s.store.Rest)
+		return nil
+	})
 	group.Go(func() error { return named("syncer", s.runSync(ctx)) })
 	group.Go(func() error { return named("hunt", s.runHunt(ctx)) })
 	desk := make(chan struct{})

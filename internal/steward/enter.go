@@ -78,7 +78,7 @@ func (s *Steward) check(ctx context.Context, k *known, repo grasp.Addr, updates 
 			}
 		}
 	}
-	snap, err := s.vault.Refs(ctx, repo)
+	snap, err := s.refs(ctx, repo)
 	if err != nil {
 		return grasp.Grant{}, fault.Wrap("steward: enter", err)
 	}

@@ -3,6 +3,7 @@ package steward
 import (
 	"context"
 	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -289,6 +290,27 @@ func (c *cache[K, V]) put(k K, v V, weight int) {
 	}
 	c.m[k] = weighed[V]{v, weight}
 	c.total += weight
+}
+
+// change replaces the value of k by what f returns, if there is one, f says so and there is room. f must be quick.
+func (c *cache[K, V]) change(k K, f func(V) (v V, weight int, ok bool)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	e, ok := c.m[k]
+	if !ok {
+		return
+	}
+	if v, w, ok := f(e.v); ok && c.total+w+10-e.w <= c.max {
+		c.total += w + 10 - e.w
+		c.m[k] = weighed[V]{v, w + 10}
+	}
+}
+
+// keys returns the keys of what is there now.
+func (c *cache[K, V]) keys() []K {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	return slices.Collect(maps.Keys(c.m))
 }
 
 func (c *cache[K, V]) drop(k K) {

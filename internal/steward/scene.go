@@ -31,7 +31,7 @@ func (s *Steward) look(ctx context.Context, v grasp.View, boxes []grasp.Addr) (s
 	}
 	wants := v.Wants()
 	see := func(repo grasp.Addr) error {
-		snap, err := s.vault.Refs(ctx, repo)
+		snap, err := s.refs(ctx, repo)
 		if err != nil {
 			return fault.Wrap("steward: look at "+repo.String(), err)
 		}

@@ -273,7 +273,7 @@ func (s *Steward) conclude(ctx context.Context, k *known, sc scene, plan grasp.P
 		s.scales.put(w.Repo, w.Weight, 0)
 	}
 	for repo, snap := range after {
-		s.done.put(repo, snap, snap.Refs.Len())
+		s.done.put(repo, settled{gen: snap.Gen, refs: snap}, snap.Refs.Len())
 	}
 	for _, rid := range release {
 		e, ok := k.entries[rid]
@@ -350,11 +350,11 @@ func (s *Steward) alone(ctx context.Context, e Entry) (done func(), err error) {
 // moved returns how the refs of repo differ from those last settled.
 func (s *Steward) moved(ctx context.Context, repo grasp.Addr, is *grasp.Snapshot) ([]grasp.RefChange, error) {
 	was, ok := s.done.get(repo)
-	if ok && was == is {
+	if ok && was.gen == is.Gen {
 		return nil, nil
 	}
-	if ok {
-		return is.Refs.Diff(was.Refs), nil
+	if ok && was.refs != nil {
+		return is.Refs.Diff(was.refs.Refs), nil
 	}
 	refs, err := s.ledger.SettledRefs(ctx, repo)
 	if err != nil {

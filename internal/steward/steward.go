@@ -147,12 +147,12 @@ type Steward struct {
 
 	unfinished atomic.Bool // something that is denied may still be here; Sweep sees to it
 
-	known  cache[string, *known]              // parsed facts; filled under the identifier's lock
-	done   cache[grasp.Addr, *grasp.Snapshot] // what was last settled of each repository
-	scales cache[grasp.Addr, Weight]          // what was last recorded of each; filled under the identifier's lock
-	tab    tab                                // what was granted and is not recorded yet
-	lobby  lobby                              // refused events whose anchor may still come
-	rate   rate                               // new repositories by address prefix
+	known  cache[string, *known]      // parsed facts; filled under the identifier's lock
+	done   cache[grasp.Addr, settled] // what was last settled of each repository
+	scales cache[grasp.Addr, Weight]  // what was last recorded of each; filled under the identifier's lock
+	tab    tab                        // what was granted and is not recorded yet
+	lobby  lobby                      // refused events whose anchor may still come
+	rate   rate                       // new repositories by address prefix
 
 	// mu guards holds, landing and again. It is never held while anything waits.
 	mu      sync.Mutex

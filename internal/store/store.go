@@ -123,8 +123,10 @@ type Store struct {
 
 	life context.Context // ends with Close: what is being read stops
 	end  context.CancelFunc
-	pool chan *reader  // the readers that have nothing to do
+	pool readers
 	done chan struct{} // closed when the writer has ended
+
+	rested chan struct{} // has the writer give back what it remembers, if it had nothing to do since the last time
 
 	caughtUp chan struct{} // closed when no older event is unsearched, or it was given up
 	fold     chan struct{} // has the log folded
@@ -178,10 +180,10 @@ func Open(ctx context.Context, path string, cfg Config) (*Store, error) {
 	db.SetMaxIdleConns(cfg.Readers + 2)
 	s := &Store{
 		cfg: cfg, db: db, recall: newRecall(cfg.Recall), tray: newTray(cfg.Tray),
-		pool:  make(chan *reader, cfg.Readers),
-		done:  make(chan struct{}),
-		queue: make(chan *request, cfg.Queue),
-		light: make(chan *request, cfg.Queue),
+		rested: make(chan struct{}, 1),
+		done:   make(chan struct{}),
+		queue:  make(chan *request, cfg.Queue),
+		light:  make(chan *request, cfg.Queue),
 
 		caughtUp: make(chan struct{}),
 		fold:     make(chan struct{}, 1),
@@ -250,9 +252,7 @@ func (s *Store) start(ctx context.Context, path string) error {
 	if _, err := conn.ExecContext(ctx, fmt.Sprintf("PRAGMA cache_size = %d", -writerShare*s.cfg.CacheKiB)); err != nil {
 		return err
 	}
-	for range s.cfg.Readers {
-		s.pool <- &reader{} // connects when it is first needed
-	}
+	s.pool.init(s.cfg.Readers)
 	return s.folder(ctx)
 }
 
@@ -292,8 +292,8 @@ func (s *Store) Close() error {
 	defer budget.Stop()
 	for range s.cfg.Readers {
 		select {
-		case r := <-s.pool:
-			r.close()
+		case <-s.pool.turns:
+			s.pool.get().close()
 		case <-budget.C:
 			s.cfg.Log.Warn("store: a reader did not stop in time")
 			return fault.Wrap("store: close", s.db.Close())

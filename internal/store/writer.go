@@ -98,6 +98,7 @@ func (s *Store) write() {
 		}
 	}
 	light, heavy := s.light, s.queue // nil when closed and empty
+	busy := false                    // since the last Rest
 	idle := time.NewTimer(fileAfter)
 	defer idle.Stop()
 	for light != nil || heavy != nil {
@@ -115,6 +116,12 @@ func (s *Store) write() {
 				continue
 			}
 			take(req)
+		case <-s.rested:
+			if !busy && s.tray.len() == 0 {
+				_, _ = s.writer.conn.ExecContext(context.Background(), shrink) // if it fails nothing is lost
+			}
+			busy = false
+			continue
 		case <-idle.C:
 			switch {
 			case s.writer.laidDown > 0:
@@ -135,6 +142,7 @@ func (s *Store) write() {
 		// Nothing waits for company: while one batch is synced the next one gathers.
 		gather(light, s.cfg.Batch-len(batch), take)
 		gather(heavy, min(maxHeavy, s.cfg.Batch-len(batch)), take)
+		busy = true
 		s.writeBatch(batch)
 		for _, req := range batch {
 			if req.err != nil {
