@@ -375,54 +375,71 @@ type Reader struct {
 	closed bool
 }
 
-// Next copies the next bytes into buf and waits for them if need be. What it returned counts as
-// taken at the call after. The error is io.EOF at the end of a whole answer, ctx's, or the
-// writer's.
-func (r *Reader) Next(ctx context.Context, buf []byte) (int, error) {
+// Wait returns when Next has something to say, or ctx has ended: who has much to read into needs it only then.
+func (r *Reader) Wait(ctx context.Context) error {
 	a := r.a
 	a.mu.Lock()
 	for {
-		if r.off != r.next {
-			r.off = r.next
-			if a.paced || a.waits {
-				a.signal()
-			}
-		}
-		switch {
-		case r.off < a.length:
-			// The file stays for as long as a reader is behind its end.
-			f, start, n := a.file, a.start, min(a.length-r.off, int64(len(buf)))
+		r.took()
+		if r.off < a.size || a.done {
 			a.mu.Unlock()
-			m, err := f.ReadAt(buf[:n], r.off-start)
-			r.next = r.off + int64(m)
-			if m > 0 {
-				err = nil
-			} else if err == io.EOF {
-				err = io.ErrUnexpectedEOF
-			}
-			return m, err
-		case r.off < a.size:
-			n := copy(buf, a.mem[r.off-a.base:])
-			r.next = r.off + int64(n)
-			a.mu.Unlock()
-			return n, nil
-		case a.done:
-			err := a.err
-			a.mu.Unlock()
-			if err == nil {
-				err = io.EOF
-			}
-			return 0, err
+			return nil
 		}
 		change := a.change()
 		a.mu.Unlock()
 		select {
 		case <-change:
 		case <-ctx.Done():
-			return 0, ctx.Err()
+			return ctx.Err()
 		}
 		a.mu.Lock()
 	}
+}
+
+// took counts as taken what was handed out, and tells the writer if it waits for that. a.mu is held.
+func (r *Reader) took() {
+	if r.off != r.next {
+		r.off = r.next
+		if r.a.paced || r.a.waits {
+			r.a.signal()
+		}
+	}
+}
+
+// Next copies the next bytes into buf and waits for them if need be. What it returned counts as
+// taken at the call after. The error is io.EOF at the end of a whole answer, ctx's, or the
+// writer's.
+func (r *Reader) Next(ctx context.Context, buf []byte) (int, error) {
+	if err := r.Wait(ctx); err != nil {
+		return 0, err
+	}
+	a := r.a
+	a.mu.Lock()
+	switch {
+	case r.off < a.length:
+		// The file stays for as long as a reader is behind its end.
+		f, start, n := a.file, a.start, min(a.length-r.off, int64(len(buf)))
+		a.mu.Unlock()
+		m, err := f.ReadAt(buf[:n], r.off-start)
+		r.next = r.off + int64(m)
+		if m > 0 {
+			err = nil
+		} else if err == io.EOF {
+			err = io.ErrUnexpectedEOF
+		}
+		return m, err
+	case r.off < a.size:
+		n := copy(buf, a.mem[r.off-a.base:])
+		r.next = r.off + int64(n)
+		a.mu.Unlock()
+		return n, nil
+	}
+	err := a.err
+	a.mu.Unlock()
+	if err == nil {
+		err = io.EOF
+	}
+	return 0, err
 }
 
 // Whole returns the size of the answer, and true if it is finished and nothing of it was taken yet.

@@ -20,7 +20,7 @@ var (
 
 // ReprintPackedRefs parses a packed-refs file and writes it again.
 func ReprintPackedRefs(data []byte, write func([]byte) (int, error)) (refs int, err error) {
-	list, _, err := parsePackedRefs(data)
+	list, _, err := parsePackedRefs(string(data))
 	if err != nil {
 		return 0, err
 	}

@@ -2,6 +2,8 @@ package gitdir
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/gitroost/gitroost/grasp"
@@ -28,11 +30,18 @@ func (v *Vault) Have(ctx context.Context, addr grasp.Addr, want []grasp.OID) (gr
 		return nil, err
 	}
 	defer v.release(r)
+	out := grasp.OIDSet{}
+	if len(want) > 0 && r.asleep() {
+		// Nobody has to read all the refs to be told what is known of these objects.
+		if done, err := r.recall(want, out); done || err != nil {
+			return out, err
+		}
+		clear(out)
+	}
 	st, err := r.refs(ctx)
 	if err != nil {
 		return nil, err
 	}
-	out := grasp.OIDSet{}
 	if !st.there || len(want) == 0 {
 		return out, nil
 	}
@@ -42,6 +51,9 @@ func (v *Vault) Have(ctx context.Context, addr grasp.Addr, want []grasp.OID) (gr
 		return nil, err
 	}
 	unproven := r.unproven(st, maybe, out)
+	if st.list.Len() >= sleepy {
+		r.learn(life, slices.Collect(maps.Keys(out))...)
+	}
 	if len(unproven) == 0 {
 		return out, nil
 	}
@@ -55,6 +67,22 @@ func (v *Vault) Have(ctx context.Context, addr grasp.Addr, want []grasp.OID) (gr
 		}
 	}
 	return out, nil
+}
+
+// recall puts into out those of want that are there and known to be complete; done says that these are all that
+// are there.
+func (r *repo) recall(want []grasp.OID, out grasp.OIDSet) (done bool, err error) {
+	there, err := r.present(want)
+	if err != nil {
+		return false, err
+	}
+	for _, o := range there {
+		if !r.known(o) {
+			return false, nil
+		}
+		out.Add(o)
+	}
+	return true, nil
 }
 
 // present returns those of want that are there, once each.

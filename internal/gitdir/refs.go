@@ -2,7 +2,6 @@ package gitdir
 
 import (
 	"bufio"
-	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -150,7 +149,7 @@ func (r *repo) refsLocked(ctx context.Context) (*state, error) {
 func (r *repo) keep(st *state) *state {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.state, r.slept = st, asleep{}
+	r.state, r.slept = st, sleeping{}
 	return st
 }
 
@@ -158,10 +157,18 @@ func (r *repo) keep(st *state) *state {
 // so many again takes a millisecond.
 const sleepy = 2000
 
-// asleep is what is kept of a state that was let go of, so that it is known again.
-type asleep struct {
+// sleeping is what is kept of a state that was let go of, so that it is known again.
+type sleeping struct {
 	mark mark
 	gen  uint64
+}
+
+// asleep reports whether the refs were let go of, and are on disk as they were.
+func (r *repo) asleep() bool {
+	m, _, err := r.look()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return err == nil && r.state == nil && r.slept.gen != 0 && r.slept.mark == m
 }
 
 // sleep lets go of the refs if there are many. Nobody uses r.
@@ -169,7 +176,7 @@ func (r *repo) sleep() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if st := r.state; st != nil && st.there && st.list.Len() >= sleepy {
-		r.slept = asleep{st.mark, st.snap.Gen}
+		r.slept = sleeping{st.mark, st.snap.Gen}
 		r.state = nil
 	}
 }
@@ -247,14 +254,18 @@ func (r *repo) readPacked() ([]grasp.Ref, error) {
 		return nil, err
 	}
 	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxPackedRefs+1))
-	if err != nil {
+	// The names share what is read, so it is read once and not copied.
+	var text strings.Builder
+	if fi, err := f.Stat(); err == nil {
+		text.Grow(int(min(fi.Size(), maxPackedRefs)))
+	}
+	if _, err := io.Copy(&text, io.LimitReader(f, maxPackedRefs+1)); err != nil {
 		return nil, err
 	}
-	if len(data) > maxPackedRefs {
+	if text.Len() > maxPackedRefs {
 		return nil, fmt.Errorf("packed-refs is larger than %d bytes", maxPackedRefs)
 	}
-	list, peeled, err := parsePackedRefs(data)
+	list, peeled, err := parsePackedRefs(text.String())
 	if err != nil || peeled {
 		return list, err
 	}
@@ -309,10 +320,9 @@ func parseHead(data []byte) (grasp.RefName, bool) {
 const packedHeader = "# pack-refs with: peeled fully-peeled sorted \n"
 
 // parsePackedRefs reads a packed-refs file. peeled is true if every annotated tag in it says what
-// it points to. The names share one copy of the text.
-func parsePackedRefs(data []byte) (list []grasp.Ref, peeled bool, err error) {
-	text := string(data)
-	list = make([]grasp.Ref, 0, bytes.Count(data, []byte{'\n'}))
+// it points to. The names are parts of text.
+func parsePackedRefs(text string) (list []grasp.Ref, peeled bool, err error) {
+	list = make([]grasp.Ref, 0, strings.Count(text, "\n"))
 	sorted := true
 	for n := 1; text != ""; n++ {
 		line, rest, ok := strings.Cut(text, "\n")

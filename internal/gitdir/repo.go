@@ -42,9 +42,9 @@ type repo struct {
 
 	// mu guards what follows. It is never held while a process runs.
 	mu       sync.Mutex
-	state    *state // nil: not loaded
-	slept    asleep // of a state that was let go of; else zero
-	packs    *packs // nil: not listed
+	state    *state   // nil: not loaded
+	slept    sleeping // of a state that was let go of; else zero
+	packs    *packs   // nil: not listed
 	upkept   *record
 	double   map[string]struct{} // packs of upkeep's beside those that they replace
 	lives    int                 // how often the repository was removed since this repo is remembered
@@ -127,7 +127,7 @@ func (r *repo) forget() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.lives++
-	r.state, r.packs, r.upkept, r.slept = nil, nil, nil, asleep{}
+	r.state, r.packs, r.upkept, r.slept = nil, nil, nil, sleeping{}
 	r.complete, r.order, r.next = map[grasp.OID]struct{}{}, nil, 0
 }
 

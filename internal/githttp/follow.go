@@ -84,6 +84,10 @@ func (x *exchange) follow(r *answers.Reader, how answers.How) (err error) {
 			return x.sendFile(f, size)
 		}
 	}
+	// Who waits for others to get their packs needs nothing to put one into.
+	if err := r.Wait(x.r.Context()); err != nil {
+		return err
+	}
 	buf := pieces.Get().(*[pieceSize]byte)
 	defer pieces.Put(buf)
 	var total int64

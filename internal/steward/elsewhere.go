@@ -55,7 +55,7 @@ func (s *Steward) Missing(ctx context.Context, id string) ([]Lack, error) {
 		return nil, err
 	}
 	v := k.view
-	sc, err := s.look(ctx, v, nil)
+	have, err := s.holdings(ctx, v)
 	if err != nil {
 		return nil, err
 	}
@@ -66,12 +66,33 @@ func (s *Steward) Missing(ctx context.Context, id string) ([]Lack, error) {
 		if v.Hosted[owner] != grasp.Live || s.closed(repo) != nil {
 			continue
 		}
-		l := k.lack(repo, sc.have, seen)
+		l := k.lack(repo, have, seen)
 		if len(l.Objects) > 0 {
 			out = append(out, l)
 		}
 	}
 	return out, nil
+}
+
+// holdings returns which of the objects that planning for v asks for are complete in a repository of it. It asks
+// for no refs: this is asked of every repository again and again, though nothing happened.
+func (s *Steward) holdings(ctx context.Context, v grasp.View) (grasp.OIDSet, error) {
+	have, wants := grasp.OIDSet{}, v.Wants()
+	if len(wants) == 0 {
+		return have, nil
+	}
+	for owner, h := range v.Hosted {
+		if h != grasp.Live && h != grasp.Withdrawn {
+			continue
+		}
+		repo := grasp.Addr{Owner: owner, ID: v.ID}
+		set, err := s.vault.Have(ctx, repo, wants)
+		if err != nil {
+			return nil, fault.Wrap("steward: look at "+repo.String(), err)
+		}
+		maps.Copy(have, set)
+	}
+	return have, nil
 }
 
 // lack is Missing for one repository. What is in seen is somebody else's business.
