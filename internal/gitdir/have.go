@@ -1,9 +1,10 @@
 package gitdir
 
 import (
+	"bufio"
 	"context"
-	"maps"
-	"slices"
+	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/gitroost/gitroost/grasp"
@@ -32,8 +33,8 @@ func (v *Vault) Have(ctx context.Context, addr grasp.Addr, want []grasp.OID) (gr
 	defer v.release(r)
 	out := grasp.OIDSet{}
 	if len(want) > 0 && r.asleep() {
-		// Nobody has to read all the refs to be told what is known of these objects.
-		if done, err := r.recall(want, out); done || err != nil {
+		// Nobody has to remember all the refs to be told that what is there is what they point to.
+		if done, err := r.skim(want, out); done || err != nil {
 			return out, err
 		}
 		clear(out)
@@ -51,9 +52,6 @@ func (v *Vault) Have(ctx context.Context, addr grasp.Addr, want []grasp.OID) (gr
 		return nil, err
 	}
 	unproven := r.unproven(st, maybe, out)
-	if st.list.Len() >= sleepy {
-		r.learn(life, slices.Collect(maps.Keys(out))...)
-	}
 	if len(unproven) == 0 {
 		return out, nil
 	}
@@ -69,20 +67,38 @@ func (v *Vault) Have(ctx context.Context, addr grasp.Addr, want []grasp.OID) (gr
 	return out, nil
 }
 
-// recall puts into out those of want that are there and known to be complete; done says that these are all that
-// are there.
-func (r *repo) recall(want []grasp.OID, out grasp.OIDSet) (done bool, err error) {
+// skim puts into out those of want that are there, if all of these are known to be complete, or a ref points to
+// them; else it is not done. The refs are read, and not kept.
+func (r *repo) skim(want []grasp.OID, out grasp.OIDSet) (done bool, err error) {
 	there, err := r.present(want)
 	if err != nil {
 		return false, err
 	}
+	open := grasp.OIDSet{}
 	for _, o := range there {
-		if !r.known(o) {
-			return false, nil
-		}
 		out.Add(o)
+		if !r.known(o) {
+			open.Add(o)
+		}
 	}
-	return true, nil
+	if len(open) == 0 {
+		return true, nil
+	}
+	f, err := os.Open(filepath.Join(r.path, "packed-refs"))
+	if err != nil {
+		return false, nil // whoever reads them for good says what is wrong
+	}
+	defer f.Close()
+	for lines := bufio.NewScanner(f); len(open) > 0 && lines.Scan(); {
+		b := lines.Bytes()
+		if len(b) > 0 && b[0] == '^' {
+			b = b[1:]
+		}
+		if len(b) >= 40 {
+			delete(open, grasp.OID(b[:40]))
+		}
+	}
+	return len(open) == 0, nil
 }
 
 // present returns those of want that are there, once each.

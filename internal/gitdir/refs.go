@@ -163,12 +163,16 @@ type sleeping struct {
 	gen  uint64
 }
 
-// asleep reports whether the refs were let go of, and are on disk as they were.
+// asleep reports whether there are so many refs, and they are not remembered.
 func (r *repo) asleep() bool {
-	m, _, err := r.look()
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	return err == nil && r.state == nil && r.slept.gen != 0 && r.slept.mark == m
+	loaded := r.state != nil
+	r.mu.Unlock()
+	if loaded {
+		return false
+	}
+	fi, err := os.Lstat(filepath.Join(r.path, "packed-refs"))
+	return err == nil && fi.Size() >= sleepy*64 // a line is rarely shorter
 }
 
 // sleep lets go of the refs if there are many. Nobody uses r.

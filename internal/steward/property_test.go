@@ -85,6 +85,9 @@ func (p *player) tip() st.Object { return pick(p, c1, c2, c3, x2) }
 // move does one thing. Every fifth is broken in the middle, and then it is done again.
 func (p *player) move() {
 	p.t.Helper()
+	if len(p.log)%3 == 0 {
+		p.s.Rest()
+	}
 	what, f := p.choose()
 	if p.r.IntN(5) > 0 {
 		err := f()

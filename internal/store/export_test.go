@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"sync"
 	"testing"
 
 	"github.com/nbd-wtf/go-nostr"
@@ -257,4 +258,36 @@ func (s *Store) CheckRecall(t testing.TB) {
 	if len(refs) != len(m.events) || bytes != m.bytes {
 		t.Fatalf("%d events and %d bytes are remembered, counted as %d and %d", len(refs), bytes, len(m.events), m.bytes)
 	}
+}
+
+// Connected returns how many of the readers that have nothing to do are connected.
+func (s *Store) Connected() (n int) {
+	s.pool.mu.Lock()
+	defer s.pool.mu.Unlock()
+	for _, r := range s.pool.free {
+		if r.conn != nil {
+			n++
+		}
+	}
+	return n
+}
+
+// Together has n readers at work at the same time.
+func (s *Store) Together(t testing.TB, n int) {
+	t.Helper()
+	var here, gone sync.WaitGroup
+	here.Add(n)
+	for range n {
+		gone.Go(func() {
+			err := s.read(context.Background(), "test", func(context.Context, *reader) error {
+				here.Done()
+				here.Wait()
+				return nil
+			})
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	gone.Wait()
 }
