@@ -41,11 +41,23 @@ func raiseCPU(pid int, l Limits, sent int64) {
 	unix.Prlimit(pid, unix.RLIMIT_CPU, &unix.Rlimit{Cur: n, Max: unix.RLIM_INFINITY}, nil)
 }
 
-// widen makes a pipe hold n bytes, if the system lets it.
-func widen(f *os.File, n int) {
+// widen makes a pipe hold n bytes, if the system lets it, and reports whether it does.
+func widen(f *os.File, n int) (wide bool) {
 	if c, err := f.SyscallConn(); err == nil {
-		_ = c.Control(func(fd uintptr) { _, _ = unix.FcntlInt(fd, unix.F_SETPIPE_SZ, n) })
+		_ = c.Control(func(fd uintptr) {
+			size, err := unix.FcntlInt(fd, unix.F_SETPIPE_SZ, n)
+			wide = err == nil && size >= n
+		})
 	}
+	return wide
+}
+
+// inPipe returns how many bytes lie in a pipe; 0 if that cannot be found out.
+func inPipe(f *os.File) (n int) {
+	if c, err := f.SyscallConn(); err == nil {
+		_ = c.Control(func(fd uintptr) { n, _ = unix.IoctlGetInt(int(fd), unix.TIOCINQ) })
+	}
+	return n
 }
 
 // waitExit returns when the child has exited, and leaves it unreaped: its number, which is its

@@ -260,16 +260,27 @@ func (p *process) feed() {
 		return
 	}
 	defer p.endInput()
-	bp := buffers.Get().(*[]byte)
-	defer buffers.Put(bp)
+	pool := &buffers
+	bp := pool.Get().(*[]byte)
+	defer func() { pool.Put(bp) }()
 	grown := int64(0)
-	for {
+	for tried, wide := false, false; ; {
 		n, err := p.c.Stdin.Read(*bp)
 		if n > 0 {
+			if wide {
+				p.ease()
+			}
 			w, werr := p.inW.Write((*bp)[:n])
 			p.sent += int64(w)
 			if werr != nil {
 				return // the child is gone, or the context ended
+			}
+			if !tried && p.sent >= bufSize {
+				if tried, wide = true, widen(p.inW, longPipe); wide {
+					pool.Put(bp)
+					pool = &longs
+					bp = pool.Get().(*[]byte)
+				}
 			}
 			if p.c.Limits.CPUPerMiB > 0 && p.sent-grown >= 8<<20 {
 				grown = p.sent
@@ -286,6 +297,17 @@ func (p *process) feed() {
 			}
 			return
 		}
+	}
+}
+
+// ease lets the child take what lies before it: one that reads 4 KiB at a time would wake us for each of them if
+// we stood at a full pipe. It gives up after a while; who writes into the pipe waits as long as it takes.
+func (p *process) ease() {
+	for range 8 {
+		if inPipe(p.inW) <= longPipe/2 {
+			return
+		}
+		time.Sleep(longRest)
 	}
 }
 

@@ -58,8 +58,9 @@ type Command struct {
 	// Dir is the working directory; absolute. Default "/".
 	Dir string
 
-	// Stdin is copied to the child by a goroutine of its own. nil is an empty input. It must come
-	// to an end, or to an error, soon after the context has ended.
+	// Stdin is copied to the child by a goroutine of its own, which keeps at most 1 MiB before a child
+	// that is slower. nil is an empty input. It must come to an end, or to an error, soon after the
+	// context has ended.
 	Stdin io.Reader
 
 	// Stdout receives the output as it comes, in pieces of at most 64 KiB, from one goroutine.

@@ -78,6 +78,8 @@ func TestResults(t *testing.T) {
 		unread              bool
 	}{
 		{name: "copies", script: "cat", stdin: big, out: big},
+		{name: "reads little at a time", script: "dd bs=4096 2>/dev/null", stdin: big, out: big},
+		{name: "reads a part of much", script: "head -c 70000 | head -c 3; exit 0", stdin: big, out: "xxx", unread: true},
 		{name: "fails", script: "echo no >&2; exit 3", code: 3},
 		{name: "killed", script: "kill -9 $$", code: -1, signal: syscall.SIGKILL},
 		{name: "reads nothing", script: "exit 0", stdin: "abc", unread: true},
@@ -157,6 +159,22 @@ func TestContextEndsTheGroup(t *testing.T) {
 				t.Errorf("%d are left", r.Running())
 			}
 		})
+	}
+}
+
+// A child that reads nothing more of much holds nobody up, when its context ends.
+func TestContextEndsAtAFullPipe(t *testing.T) {
+	why := errors.New("enough")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cmd := sh(t, `head -c 200000 >/dev/null; echo up; sleep 1000`)
+	cmd.Stdin = strings.NewReader(strings.Repeat("x", 5<<20))
+	cmd.Stdout = writerFunc(func(b []byte) (int, error) { cancel(why); return len(b), nil })
+	r := run.New(run.Config{TermAfter: 20 * time.Millisecond, KillAfter: 40 * time.Millisecond})
+	if _, err := r.Run(ctx, cmd); !errors.Is(err, why) {
+		t.Errorf("error %v", err)
+	}
+	if r.Running() != 0 {
+		t.Errorf("%d are left", r.Running())
 	}
 }
 
