@@ -1,12 +1,8 @@
 package grasp
 
 import (
-	"encoding/hex"
-	"errors"
 	"strings"
 	"unicode/utf8"
-
-	"github.com/btcsuite/btcd/btcutil/bech32"
 )
 
 // MaxIdentifier is the longest identifier accepted, in bytes (H-104).
@@ -65,44 +61,4 @@ func ParseCoordinate(s string) (Addr, bool) {
 	}
 	a := Addr{Owner: PubKey(rest[:64]), ID: rest[65:]}
 	return a, a.Valid()
-}
-
-// Npub returns the NIP-19 form of k. It returns "" if k is not a key.
-func (k PubKey) Npub() string {
-	raw, err := hex.DecodeString(string(k))
-	if err != nil || len(raw) != 32 {
-		return ""
-	}
-	five, err := bech32.ConvertBits(raw, 8, 5, true)
-	if err != nil {
-		return "" // unreachable: 32 bytes always convert
-	}
-	s, err := bech32.Encode("npub", five)
-	if err != nil {
-		return "" // unreachable: the alphabet is closed
-	}
-	return s
-}
-
-var errNpub = errors.New("not an npub")
-
-// ParseNpub decodes the NIP-19 form of a key. Exactly one spelling of each key is accepted: the
-// lower-case one that Npub returns (H-102).
-func ParseNpub(s string) (PubKey, error) {
-	if len(s) != 63 || !strings.HasPrefix(s, "npub1") {
-		return "", errNpub
-	}
-	hrp, five, err := bech32.Decode(s)
-	if err != nil || hrp != "npub" {
-		return "", errNpub
-	}
-	raw, err := bech32.ConvertBits(five, 5, 8, false)
-	if err != nil || len(raw) != 32 {
-		return "", errNpub
-	}
-	k := PubKey(hex.EncodeToString(raw))
-	if k.Npub() != s {
-		return "", errNpub
-	}
-	return k, nil
 }

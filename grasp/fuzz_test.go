@@ -1,11 +1,15 @@
 package grasp_test
 
 import (
+	"bytes"
+	"encoding/hex"
 	"encoding/json"
+	"math/rand/v2"
 	"strings"
 	"testing"
 	"unicode/utf8"
 
+	"github.com/btcsuite/btcd/btcutil/bech32"
 	"github.com/nbd-wtf/go-nostr"
 
 	"github.com/gitroost/gitroost/grasp"
@@ -162,6 +166,59 @@ func FuzzCoordinate(f *testing.F) {
 	})
 }
 
+// npubOf returns what another library says of an npub, if it is the one spelling of a key.
+func npubOf(s string) string {
+	hrp, five, err := bech32.Decode(s)
+	if err != nil || hrp != "npub" {
+		return ""
+	}
+	raw, err := bech32.ConvertBits(five, 5, 8, false)
+	if err != nil || len(raw) != 32 {
+		return ""
+	}
+	if again, err := bech32.Encode("npub", five); err != nil || again != s {
+		return ""
+	}
+	return hex.EncodeToString(raw)
+}
+
+// What is written and read here is what another library says, for any key, and one letter more or less
+// or another one is no key.
+func TestNpubs(t *testing.T) { // H-102
+	r := rand.NewChaCha8([32]byte{1})
+	raws := [][]byte{make([]byte, 32), bytes.Repeat([]byte{0xff}, 32)}
+	for range 200 {
+		raw := make([]byte, 32)
+		r.Read(raw)
+		raws = append(raws, raw)
+	}
+	for _, raw := range raws {
+		five, err := bech32.ConvertBits(raw, 8, 5, true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want, err := bech32.Encode("npub", five)
+		if err != nil {
+			t.Fatal(err)
+		}
+		k := grasp.PubKey(hex.EncodeToString(raw))
+		if got := k.Npub(); got != want {
+			t.Errorf("%s is %s, want %s", k, got, want)
+		}
+		if got, err := grasp.ParseNpub(want); err != nil || got != k {
+			t.Errorf("%s is %s, %v; want %s", want, got, err, k)
+		}
+		at := 5 + int(raw[0])%(len(want)-5)
+		for _, c := range []byte("qpzryb1io\x00\xff") {
+			if other := want[:at] + string(rune(c)) + want[at+1:]; other != want {
+				if got, err := grasp.ParseNpub(other); err == nil {
+					t.Errorf("%q is taken as %s", other, got)
+				}
+			}
+		}
+	}
+}
+
 func FuzzNpub(f *testing.F) {
 	f.Add(key("O").Npub())
 	f.Add(strings.ToUpper(key("O").Npub()))
@@ -170,6 +227,9 @@ func FuzzNpub(f *testing.F) {
 		k, err := grasp.ParseNpub(s)
 		if err == nil && (k.Npub() != s || !grasp.IsHex(string(k), 64)) {
 			t.Errorf("%q is %q, which is %q", s, k, k.Npub())
+		}
+		if want := npubOf(s); string(k) != want {
+			t.Errorf("%q is %q; another library says %q", s, k, want)
 		}
 		if k := grasp.PubKey(s); k.Npub() != "" && !grasp.IsHex(strings.ToLower(s), 64) {
 			t.Errorf("%q has the npub %q", s, k.Npub())
