@@ -47,25 +47,43 @@ func (x *exchange) deadline() { _ = x.rc.SetWriteDeadline(x.h.cfg.Now().Add(x.h.
 func (x *exchange) begin(contentType string, length int) {
 	x.started = true
 	head := x.w.Header()
-	head.Set("Content-Type", contentType)
+	head["Content-Type"] = []string{contentType}
 	noCache(head)
 	if length >= 0 {
-		head.Set("Content-Length", strconv.Itoa(length))
+		head["Content-Length"] = []string{strconv.Itoa(length)}
 	}
 	x.w.WriteHeader(http.StatusOK)
 }
 
+// What every answer says is made once. Nobody changes these: Set and Add of a header put another slice
+// in their place.
+var (
+	headerNoCache = []string{"no-cache"}
+	headerExpires = []string{"Fri, 01 Jan 1980 00:00:00 GMT"}
+	headerNoSniff = []string{"nosniff"}
+)
+
 func noCache(head http.Header) {
-	head.Set("Cache-Control", "no-cache")
-	head.Set("Pragma", "no-cache")
-	head.Set("Expires", "Fri, 01 Jan 1980 00:00:00 GMT")
-	head.Set("X-Content-Type-Options", "nosniff")
+	head["Cache-Control"] = headerNoCache
+	head["Pragma"] = headerNoCache
+	head["Expires"] = headerExpires
+	head["X-Content-Type-Options"] = headerNoSniff
 }
+
+// heldBack is up to how many bytes of an answer the server sends only when the handler has returned: then
+// finish sets the deadline.
+const heldBack = 2 << 10
 
 // whole answers 200 with all of b.
 func (x *exchange) whole(contentType string, b []byte) {
 	x.begin(contentType, len(b))
-	if x.r.Method != http.MethodHead {
+	switch {
+	case x.r.Method == http.MethodHead:
+	case len(b) < heldBack && x.r.ProtoMajor < 2:
+		n, err := x.w.Write(b)
+		x.h.stats.BytesOut.Add(int64(n))
+		x.failed = err
+	default:
 		_, _ = x.Write(b) // a client that left is nobody's loss
 	}
 }

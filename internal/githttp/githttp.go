@@ -239,13 +239,19 @@ func (h *Handler) Stats() *Stats { return &h.stats }
 // ServeHTTP answers one request of a git client. Whatever the request, the answer is never 401,
 // never a redirect, and 5xx only if something here is busy or broken (H-108, H-110).
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	x := newExchange(h, w, r)
-	defer x.finish()
-	repo, sub, ok := ParsePath(r.URL.EscapedPath())
-	if !ok {
-		x.text(http.StatusNotFound, textNoPath)
+	if repo, sub, ok := ParsePath(r.URL.EscapedPath()); ok {
+		h.ServeRepo(w, r, repo, sub)
 		return
 	}
+	x := newExchange(h, w, r)
+	defer x.finish()
+	x.text(http.StatusNotFound, textNoPath)
+}
+
+// ServeRepo is ServeHTTP for who has asked ParsePath already, and hands in what it said.
+func (h *Handler) ServeRepo(w http.ResponseWriter, r *http.Request, repo grasp.Addr, sub string) {
+	x := newExchange(h, w, r)
+	defer x.finish()
 	if repo.Box && !h.cfg.Boxes {
 		x.text(http.StatusNotFound, textNoBoxes) // G06-01
 		return

@@ -86,9 +86,12 @@ func NewBlocks(rules []grasp.Rule) *Blocks {
 	return b
 }
 
+// Any reports whether there is any rule.
+func (b *Blocks) Any() bool { return b != nil && len(b.by) > 0 }
+
 // Find returns the rule that denies a, of several the one with the lowest number, or nil.
 func (b *Blocks) Find(a netip.Addr) *grasp.Rule {
-	if b == nil || len(b.by) == 0 || !a.IsValid() {
+	if !b.Any() || !a.IsValid() {
 		return nil
 	}
 	a = a.Unmap().WithZone("")

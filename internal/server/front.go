@@ -68,7 +68,7 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		defer f.relay.Beside()() // whoever has had much makes room for clones and pushes
-		f.git.ServeHTTP(w, r)
+		f.git.ServeRepo(w, r, repo, sub)
 		return
 	}
 	if strings.Trim(path, "/") == "" {

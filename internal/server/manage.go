@@ -199,6 +199,9 @@ func (s *Server) Size(ctx context.Context, repo grasp.Addr) (int64, error) {
 func (s *Server) keepOut(addresses prefixer) func(w http.ResponseWriter, r *http.Request) bool {
 	return func(w http.ResponseWriter, r *http.Request) bool {
 		b := s.op.blocks.Load()
+		if !b.Any() {
+			return false
+		}
 		a, _ := addresses.client(r)
 		rule := b.Find(a)
 		if rule == nil {
