@@ -18,6 +18,23 @@ type Tips interface {
 // Tip implements Tips.
 func (r Refs) Tip(n RefName) (OID, bool) { o, ok := r[n]; return o, ok }
 
+// PiecesFrom is Pieces without the refs that come before n.
+func (l RefList) PiecesFrom(n RefName) iter.Seq[[]Ref] {
+	return func(yield func([]Ref) bool) {
+		if l.n == 0 {
+			return
+		}
+		for i, c := range l.chunks[l.at(n):] {
+			if i == 0 {
+				c = c[sort.Search(len(c), func(i int) bool { return c[i].Name >= n }):]
+			}
+			if len(c) > 0 && !yield(c) {
+				return
+			}
+		}
+	}
+}
+
 // Coded implements Tips.
 func (r Refs) Coded() iter.Seq2[RefName, OID] {
 	return func(yield func(RefName, OID) bool) {
@@ -103,14 +120,7 @@ func (l RefList) All() iter.Seq[Ref] { return l.From("") }
 // From yields the refs that do not come before n, in byte order.
 func (l RefList) From(n RefName) iter.Seq[Ref] {
 	return func(yield func(Ref) bool) {
-		if l.n == 0 {
-			return
-		}
-		first := l.at(n)
-		for i, c := range l.chunks[first:] {
-			if i == 0 {
-				c = c[sort.Search(len(c), func(i int) bool { return c[i].Name >= n }):]
-			}
+		for c := range l.PiecesFrom(n) {
 			for i := range c {
 				if !yield(c[i]) {
 					return

@@ -90,10 +90,11 @@ func (x *exchange) whole(contentType string, b []byte) {
 
 // answer answers 200 with a, which is made while it is sent.
 func (x *exchange) answer(contentType string, a gitwire.Answer) {
-	x.begin(contentType, a.Size())
-	if x.r.Method != http.MethodHead {
-		_, _ = a.WriteTo(x) // a client that left is nobody's loss
+	if x.r.Method == http.MethodHead {
+		x.begin(contentType, a.Size())
+		return
 	}
+	_ = a.Send(x, func(size int) { x.begin(contentType, size) }) // a client that left is nobody's loss
 }
 
 // Write sends p under a deadline of its own.

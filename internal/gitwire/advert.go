@@ -40,6 +40,26 @@ func (a Answer) WriteTo(w io.Writer) (int64, error) {
 	return int64(p.n), p.err
 }
 
+// Send writes the answer to w. Before the first byte it calls begin with how many there are. What fits into
+// one buffer is made once, and what is longer twice, the first time to know how long it is.
+func (a Answer) Send(w io.Writer, begin func(size int)) error {
+	buf := pieces.Get().(*[]byte)
+	defer pieces.Put(buf)
+	p := printer{buf: (*buf)[:0], keep: true, most: short}
+	a(&p)
+	*buf = p.buf[:0]
+	begin(p.n)
+	if p.n == len(p.buf) {
+		_, err := w.Write(p.buf)
+		return err
+	}
+	p = printer{w: w, buf: p.buf[:0]}
+	a(&p)
+	p.flush()
+	*buf = p.buf[:0]
+	return p.err
+}
+
 // Append appends the answer to dst.
 func (a Answer) Append(dst []byte) []byte {
 	p := printer{buf: dst, keep: true}
@@ -49,6 +69,9 @@ func (a Answer) Append(dst []byte) []byte {
 
 const piece = 64 << 10
 
+// short is up to where an answer is made in one buffer: the line of no ref is longer than what is left.
+const short = piece + MaxPacket - 4<<10
+
 var pieces = sync.Pool{New: func() any { b := make([]byte, 0, piece+MaxPacket); return &b }}
 
 // A printer takes packets: it counts them, and unless it has nowhere to put them, writes them.
@@ -56,8 +79,19 @@ type printer struct {
 	w    io.Writer
 	buf  []byte
 	keep bool // in buf
+	most int  // from so many bytes in buf on the rest is only counted; 0: never
 	n    int
 	err  error
+}
+
+// added is called when something was appended to buf.
+func (p *printer) added() {
+	switch {
+	case !p.keep && len(p.buf) >= piece:
+		p.flush()
+	case p.most > 0 && len(p.buf) >= p.most:
+		p.keep = false
+	}
 }
 
 func (p *printer) packet(parts ...string) {
@@ -72,9 +106,7 @@ func (p *printer) packet(parts ...string) {
 	before := len(p.buf)
 	p.buf = AppendPacket(p.buf, parts...)
 	p.n += len(p.buf) - before
-	if !p.keep && len(p.buf) >= piece {
-		p.flush()
-	}
+	p.added()
 }
 
 // ref is packet for the line of a ref, which is what answers of any size consist of.
@@ -93,9 +125,7 @@ func (p *printer) ref(r *grasp.Ref, end string) {
 	b = append(b, ' ')
 	b = append(b, r.Name...)
 	p.buf = append(b, end...)
-	if !p.keep && len(p.buf) >= piece {
-		p.flush()
-	}
+	p.added()
 }
 
 func (p *printer) end() {
@@ -254,11 +284,14 @@ func (s prefixSet) each(refs grasp.RefList, f func(*grasp.Ref)) {
 		return
 	}
 	for _, prefix := range s {
-		for r := range refs.From(grasp.RefName(prefix)) {
-			if !strings.HasPrefix(string(r.Name), prefix) {
-				break
+	pieces:
+		for some := range refs.PiecesFrom(grasp.RefName(prefix)) {
+			for i := range some {
+				if !strings.HasPrefix(string(some[i].Name), prefix) {
+					break pieces
+				}
+				f(&some[i])
 			}
-			f(&r)
 		}
 	}
 }

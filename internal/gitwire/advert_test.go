@@ -123,6 +123,29 @@ func TestAnswerInPieces(t *testing.T) {
 		if err != nil || n != int64(out.Len()) || a.Size() != out.Len() || !bytes.Equal(out.Bytes(), whole) {
 			t.Errorf("%s: wrote %d, %d, %v; size %d; appended %d", name, n, out.Len(), err, a.Size(), len(whole))
 		}
+		sent(t, name, a)
+	}
+	// Around the length from which on an answer is made twice, and what has no room in any buffer.
+	for n := 1800; n < 2100; n++ {
+		sent(t, fmt.Sprint(n, " refs"), gitwire.ReceiveAdvert(&grasp.Snapshot{Refs: grasp.ListOf(refs[:n])}, anAgent))
+	}
+	long := []grasp.Ref{{Name: grasp.RefName("refs/heads/" + strings.Repeat("x", 3*gitwire.MaxPacket)), OID: grasp.OID(one)}, {Name: "refs/heads/y", OID: grasp.OID(one)}}
+	sent(t, "long", gitwire.ReceiveAdvert(&grasp.Snapshot{Refs: grasp.ListOf(long)}, anAgent))
+	sent(t, "empty", gitwire.ReceiveAdvert(grasp.EmptySnapshot, anAgent))
+}
+
+// sent makes sure that Send says how long a is, and then writes it.
+func sent(t *testing.T, name string, a gitwire.Answer) {
+	t.Helper()
+	var out bytes.Buffer
+	said := -1
+	err := a.Send(&out, func(size int) {
+		if said = size; out.Len() > 0 {
+			t.Errorf("%s: something was sent before it was said how much", name)
+		}
+	})
+	if whole := a.Append(nil); err != nil || said != len(whole) || !bytes.Equal(out.Bytes(), whole) {
+		t.Errorf("%s: said %d, sent %d, %v; appended %d", name, said, out.Len(), err, len(whole))
 	}
 }
 
