@@ -201,34 +201,29 @@ func splitCharges(b []byte) (out []steward.Charge) {
 
 // tally writes how many events more or fewer count for each charge since the transaction began.
 func (w *writer) tally(ctx context.Context, counts map[steward.Charge]int) error {
-	for _, c := range slices.SortedFunc(maps.Keys(counts), func(a, b steward.Charge) int { return slices.Compare(a[:], b[:]) }) {
-		n := counts[c]
-		var err error
-		switch {
-		case n > 0:
-			err = w.exec(ctx, `INSERT INTO tallies (charge, n) VALUES (?, ?) ON CONFLICT DO UPDATE SET n = n + excluded.n`, c[:], n)
-		case n < 0:
-			if err = w.exec(ctx, `UPDATE tallies SET n = n + ?2 WHERE charge = ?1`, c[:], n); err == nil {
-				err = w.exec(ctx, `DELETE FROM tallies WHERE charge = ?1 AND n <= 0`, c[:])
-			}
+	list := slices.SortedFunc(maps.Keys(counts), func(a, b steward.Charge) int { return slices.Compare(a[:], b[:]) })
+	more := slices.DeleteFunc(slices.Clone(list), func(c steward.Charge) bool { return counts[c] <= 0 })
+	for some := range slices.Chunk(more, maxManyRows) {
+		args := make([]any, 0, 2*maxManyRows)
+		for i := range some {
+			args = append(args, some[i][:], counts[some[i]])
 		}
-		if err != nil {
+		if err := w.exec(ctx, insertTallies[len(some)], args...); err != nil {
 			return err
+		}
+	}
+	for _, c := range list {
+		if n := counts[c]; n < 0 {
+			if err := w.exec(ctx, `UPDATE tallies SET n = n + ?2 WHERE charge = ?1`, c[:], n); err != nil {
+				return err
+			}
+			if err := w.exec(ctx, `DELETE FROM tallies WHERE charge = ?1 AND n <= 0`, c[:]); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
 }
-
-// insertCharges are the statements that write what so many events count for.
-var insertCharges = func() (out [maxManyRows + 1]string) {
-	text := `INSERT INTO event_charges (event, list) VALUES `
-	for n := 1; n < len(out); n++ {
-		text += "(?, ?)"
-		out[n] = text
-		text += ", "
-	}
-	return out
-}()
 
 const (
 	sqlServed     = `SELECT seq, raw FROM events WHERE id = ?1 AND shelf = 2`

@@ -6,11 +6,13 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/nbd-wtf/go-nostr"
 
 	"github.com/gitroost/gitroost/grasp"
+	"github.com/gitroost/gitroost/internal/search"
 	"github.com/gitroost/gitroost/internal/steward"
 )
 
@@ -167,6 +169,17 @@ func (a *applier) copyAll(rows []*row) error {
 				return err
 			}
 		}
+		args = args[:0]
+		for _, r := range some {
+			if r.hasWords() {
+				args = append(args, r.seq, search.Join(r.words.Title), search.Join(r.words.Text))
+			}
+		}
+		if len(args) > 0 {
+			if err := a.exec(a.ctx, insertWords[len(args)/3], args...); err != nil {
+				return err
+			}
+		}
 	}
 	type entry struct {
 		key []byte
@@ -174,11 +187,6 @@ func (a *applier) copyAll(rows []*row) error {
 	}
 	var tags []entry
 	for _, r := range rows {
-		if r.hasWords() {
-			if err := a.index(r); err != nil {
-				return err
-			}
-		}
 		for _, key := range r.keys {
 			tags = append(tags, entry{key, r})
 		}
@@ -204,17 +212,26 @@ func (a *applier) copyAll(rows []*row) error {
 // maxManyRows is how many rows of several events one statement adds at most.
 const maxManyRows = 32
 
-// insertManyTags are the statements that add so many tags of any events. Their parameters have no numbers:
-// the driver looks for the name of each, and those with numbers have one.
-var insertManyTags = func() (out [maxManyRows + 1]string) {
-	text := `INSERT OR IGNORE INTO tags (key, created_at, id, event, kind, expires) VALUES `
+// The statements that add so many rows of several events. Their parameters have no numbers: the driver
+// looks for the name of each, and those with numbers have one.
+var (
+	insertManyTags = manyRows(`INSERT OR IGNORE INTO tags (key, created_at, id, event, kind, expires) VALUES `, 6, "")
+	insertCharges  = manyRows(`REPLACE INTO event_charges (event, list) VALUES `, 2, "")
+	insertWords    = manyRows(`REPLACE INTO search (rowid, title, body) VALUES `, 3, "")
+	insertTallies  = manyRows(`INSERT INTO tallies (charge, n) VALUES `, 2, ` ON CONFLICT DO UPDATE SET n = n + excluded.n`)
+)
+
+// manyRows returns the statements that begin with text, add 1 to maxManyRows rows of so many columns, and
+// end with end.
+func manyRows(text string, columns int, end string) (out [maxManyRows + 1]string) {
+	row := "(?" + strings.Repeat(", ?", columns-1) + ")"
 	for n := 1; n < len(out); n++ {
-		text += "(?, ?, ?, ?, ?, ?)"
-		out[n] = text
+		text += row
+		out[n] = text + end
 		text += ", "
 	}
 	return out
-}()
+}
 
 // file puts one event where it belongs, and takes it from the tray. For those who read nothing changes
 // by it.
