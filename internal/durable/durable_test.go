@@ -1,6 +1,7 @@
 package durable_test
 
 import (
+	"bytes"
 	"errors"
 	"io/fs"
 	"os"
@@ -166,5 +167,22 @@ func TestSymlinkIsReplaced(t *testing.T) {
 	}
 	if got := names(t, dir); got != "current" {
 		t.Errorf("left over: %s", got)
+	}
+}
+
+// What is begun changes nothing of a file, and what is not there is no fault.
+func TestBegin(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a")
+	want := bytes.Repeat([]byte("x"), 1<<20)
+	if err := os.WriteFile(path, want, 0o640); err != nil {
+		t.Fatal(err)
+	}
+	durable.Begin(path)
+	durable.Begin(path + ".none")
+	if got, err := os.ReadFile(path); err != nil || !bytes.Equal(got, want) {
+		t.Errorf("%d bytes, %v", len(got), err)
+	}
+	if err := durable.SyncFile(path); err != nil {
+		t.Error(err)
 	}
 }

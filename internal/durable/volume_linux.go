@@ -16,3 +16,14 @@ func SyncTree(path string) error {
 	defer f.Close()
 	return os.NewSyscallError("syncfs", unix.Syncfs(int(f.Fd())))
 }
+
+// Begin has what was written of a file so far brought to disk, and does not wait until it is there: a SyncFile has
+// less to do then. It is advice, and promises nothing.
+func Begin(path string) {
+	f, err := os.Open(path)
+	if err != nil {
+		return
+	}
+	defer f.Close()
+	_ = unix.SyncFileRange(int(f.Fd()), 0, 0, unix.SYNC_FILE_RANGE_WRITE)
+}

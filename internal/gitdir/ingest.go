@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/gitroost/gitroost/grasp"
+	"github.com/gitroost/gitroost/internal/durable"
 	"github.com/gitroost/gitroost/internal/fault"
 	"github.com/gitroost/gitroost/internal/run"
 	"github.com/gitroost/gitroost/internal/steward"
@@ -85,6 +86,9 @@ func (q *quarantine) index(ctx context.Context, head []byte, in *packReader, obj
 	if objects := q.r.objects(); v.isDir(objects) {
 		extra = append(extra, "GIT_ALTERNATE_OBJECT_DIRECTORIES="+objects)
 	}
+	var ended func()
+	in.step, ended = writeAhead(filepath.Join(q.dir, "pack"))
+	defer ended()
 	var out answer
 	res, err := v.run(ctx, command{
 		args:     args,
@@ -127,6 +131,40 @@ func (q *quarantine) index(ctx context.Context, head []byte, in *packReader, obj
 	}
 	q.sync()
 	return nil
+}
+
+// aheadEvery is how many bytes of a pack arrive before the disk is told of them. What is small is synced as fast
+// without.
+const aheadEvery = 16 << 20
+
+// writeAhead has what git writes of a pack into dir brought to disk while more of it arrives, so that less is left
+// for the sync in the end. arrived is told of each aheadEvery bytes, and returns at once; ended waits until nothing
+// is at work.
+func writeAhead(dir string) (arrived, ended func()) {
+	more, end, done := make(chan struct{}, 1), make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			select {
+			case <-more:
+			case <-end:
+				return
+			}
+			entries, _ := os.ReadDir(dir)
+			for _, e := range entries {
+				if strings.HasPrefix(e.Name(), "tmp_pack_") {
+					durable.Begin(filepath.Join(dir, e.Name()))
+				}
+			}
+		}
+	}()
+	arrived = func() {
+		select {
+		case more <- struct{}{}:
+		default: // the disk is behind, and will be told of all
+		}
+	}
+	return arrived, func() { close(end); <-done }
 }
 
 // emptyPack reads the rest of a pack without objects: its checksum.
@@ -178,6 +216,8 @@ type packReader struct {
 	max int64 // or 0
 	n   int64
 	err error
+
+	step func() // called for each aheadEvery bytes; or nil
 }
 
 func (p *packReader) Read(b []byte) (int, error) {
@@ -185,7 +225,10 @@ func (p *packReader) Read(b []byte) (int, error) {
 		return 0, p.err
 	}
 	n, err := p.r.Read(b)
-	p.n += int64(n)
+	before := p.n / aheadEvery
+	if p.n += int64(n); p.step != nil && p.n/aheadEvery > before {
+		p.step()
+	}
 	if p.max > 0 && p.n > p.max {
 		p.err = fault.Errorf(fault.TooLarge, "gitdir: read pack", "the pack is larger than %d bytes", p.max)
 		return 0, p.err
