@@ -62,7 +62,7 @@ func TestMemory(t *testing.T) {
 	if _, err := git(context.Background(), r.dir, nil, "ls-remote", url); err != nil {
 		t.Fatal(err)
 	}
-	idle := memory(t, r.srv.pid(), "VmRSS")
+	idle, idleOwn := memory(t, r.srv.pid(), "VmRSS"), memory(t, r.srv.pid(), "RssAnon")
 	began := time.Now()
 	stop, children := watchChildren(r.srv)
 	var both sync.WaitGroup
@@ -79,10 +79,76 @@ func TestMemory(t *testing.T) {
 	stop()
 	r.settleFaults("push beside clone")
 	peak := memory(t, r.srv.pid(), "VmHWM")
+	r.comesDown(idleOwn, "after the push and the clone")
 	t.Logf("push and clone of %d MiB each took %v: the server idle %d MiB, at most %d MiB; largest child %s",
 		*mib, took.Round(100*time.Millisecond), idle>>20, peak>>20, *children)
 	if peak-idle > allowance {
 		t.Errorf("the server grew by %d MiB, at most %d are allowed", (peak-idle)>>20, int64(allowance)>>20)
+	}
+}
+
+// back is by how much the memory that the server made for itself may still be above what it was, when what it
+// needed for a burst was given back.
+const back = 12 << 20
+
+// comesDown waits until the server has given back what it needed for a burst of work.
+func (r *run) comesDown(idle int64, when string) {
+	r.t.Helper()
+	began := time.Now()
+	var own int64
+	for time.Since(began) < 5*time.Minute {
+		if own = memory(r.t, r.srv.pid(), "RssAnon"); own <= idle+back {
+			r.t.Logf("%s: %d MiB of its own, %d when idle, after %v", when, own>>20, idle>>20, time.Since(began).Round(100*time.Millisecond))
+			return
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	r.t.Errorf("%s the server keeps %d MiB, it was idle with %d", when, own>>20, idle>>20)
+}
+
+// The refs of a repository that has many are read when they are asked for, and let go of when nobody asks any more;
+// what is told of them stays the same.
+func TestMemoryRests(t *testing.T) {
+	if testing.Short() || *mib <= 128 {
+		t.Skip("waits for half a minute; make torture does")
+	}
+	const many = 200_000
+	r := newRun(t)
+	alice := r.person("alice")
+	v := r.visitor("memory")
+	defer v.close()
+	source := filepath.Join(r.dir, "source")
+	tip := incompressible(t, source, 1<<20, r.rand("source"))
+	tm := &team{id: "many", owners: []*person{alice}, members: []*person{alice}, at: time.Now().Unix() - 1000, announced: map[grasp.PubKey]*record{}}
+	url := r.srv.repo(tm.addr(alice))
+	r.srv.start()
+	if !tm.announce(v) || !v.publish(tm.note(tm.state(alice, grasp.Refs{"refs/heads/main": tip}, "refs/heads/main"))) {
+		r.settleFaults("announce")
+		t.Fatal("not announced")
+	}
+	if out, err := git(context.Background(), source, nil, "push", "-q", url, string(tip)+":refs/heads/main"); err != nil {
+		t.Fatalf("push: %v\n%s", err, out)
+	}
+	r.srv.stop(longestStop)
+	var refs strings.Builder
+	refs.WriteString("# pack-refs with: peeled fully-peeled sorted \n" + string(tip) + " refs/heads/main\n")
+	for i := range many {
+		fmt.Fprintf(&refs, "%s refs/tags/release-%06d\n", tip, i)
+	}
+	if err := os.WriteFile(filepath.Join(r.bare(tm.addr(alice)), "packed-refs"), []byte(refs.String()), 0o640); err != nil {
+		t.Fatal(err)
+	}
+	r.srv.start()
+	for range 2 {
+		idle := memory(t, r.srv.pid(), "RssAnon")
+		out, err := git(context.Background(), r.dir, nil, "ls-remote", url)
+		if n := strings.Count(out, "\n"); err != nil || n < many {
+			t.Fatalf("%d refs: %v", n, err)
+		}
+		if own := memory(t, r.srv.pid(), "RssAnon"); own < idle+back {
+			t.Fatalf("%d refs took %d MiB: that shows nothing", many, (own-idle)>>20)
+		}
+		r.comesDown(idle, "after "+strconv.Itoa(many)+" refs")
 	}
 }
 
