@@ -109,11 +109,12 @@ func (p *printer) packet(parts ...string) {
 	p.added()
 }
 
-// ref is packet for the line of a ref, which is what answers of any size consist of.
-func (p *printer) ref(r *grasp.Ref, end string) {
-	n := 4 + len(r.OID) + 1 + len(r.Name) + len(end)
+// ref is packet for the line of a ref, which is what answers of any size consist of: what it points to, its name, and
+// what comes behind it, up to the line feed. It does without the slice of strings that packet takes.
+func (p *printer) ref(oid grasp.OID, name grasp.RefName, more string, last grasp.OID) {
+	n := 4 + len(oid) + 1 + len(name) + len(more) + len(last) + 1
 	if n > MaxPacket {
-		p.packet(string(r.OID), " ", string(r.Name), end)
+		p.packet(string(oid), " ", string(name), more, string(last), "\n")
 		return
 	}
 	p.n += n
@@ -121,10 +122,12 @@ func (p *printer) ref(r *grasp.Ref, end string) {
 		return
 	}
 	b := appendLen(p.buf, n)
-	b = append(b, r.OID...)
+	b = append(b, oid...)
 	b = append(b, ' ')
-	b = append(b, r.Name...)
-	p.buf = append(b, end...)
+	b = append(b, name...)
+	b = append(b, more...)
+	b = append(b, last...)
+	p.buf = append(b, '\n')
 	p.added()
 }
 
@@ -172,10 +175,10 @@ func UploadAdvert(snap *grasp.Snapshot, version int, agent string) Answer {
 					p.packet(string(r.OID), " ", string(r.Name), caps, "\n")
 					caps = ""
 				} else {
-					p.ref(r, "\n")
+					p.ref(r.OID, r.Name, "", "")
 				}
 				if r.Peeled != "" {
-					p.packet(string(r.Peeled), " ", string(r.Name), "^{}\n")
+					p.ref(r.Peeled, r.Name, "^{}", "")
 				}
 			}
 		}
@@ -199,7 +202,7 @@ func ReceiveAdvert(snap *grasp.Snapshot, agent string) Answer {
 					p.packet(string(refs[i].OID), " ", string(refs[i].Name), caps, "\n")
 					caps = ""
 				} else {
-					p.ref(&refs[i], "\n")
+					p.ref(refs[i].OID, refs[i].Name, "", "")
 				}
 			}
 		}
@@ -242,9 +245,9 @@ func (q *LsRefs) Answer(snap *grasp.Snapshot) Answer {
 		}
 		match.each(snap.Refs, func(r *grasp.Ref) {
 			if r.Peeled != "" && q.Peel {
-				p.packet(string(r.OID), " ", string(r.Name), " peeled:", string(r.Peeled), "\n")
+				p.ref(r.OID, r.Name, " peeled:", r.Peeled)
 			} else {
-				p.ref(r, "\n")
+				p.ref(r.OID, r.Name, "", "")
 			}
 		})
 		p.end()
