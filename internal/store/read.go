@@ -172,9 +172,7 @@ const (
 func (s *Store) Unsettled(ctx context.Context) ([]string, error) {
 	var out []string
 	err := s.read(ctx, "store: unsettled", func(ctx context.Context, r *reader) error {
-		return r.rows(ctx, `SELECT identifier FROM unsettled
-			UNION SELECT s.identifier FROM events e CROSS JOIN subjects s ON s.event = e.seq WHERE e.shelf = 1
-			ORDER BY 1`, nil, func(row scanner) error {
+		return r.rows(ctx, sqlUnsettled, nil, func(row scanner) error {
 			var id string
 			err := row.Scan(&id)
 			out = append(out, id)
@@ -183,6 +181,11 @@ func (s *Store) Unsettled(ctx context.Context) ([]string, error) {
 	})
 	return out, err
 }
+
+// sqlUnsettled is asked at each start: it begins with what waits, whatever else there is.
+const sqlUnsettled = `SELECT identifier FROM unsettled
+	UNION SELECT s.identifier FROM events e CROSS JOIN subjects s ON s.event = e.seq WHERE e.shelf = 1
+	ORDER BY 1`
 
 // SettledRefs returns the refs of repo as of the last Commit that moved any; none, if none did.
 func (s *Store) SettledRefs(ctx context.Context, repo grasp.Addr) (grasp.Refs, error) {

@@ -235,7 +235,7 @@ func (s *Store) start(ctx context.Context, path string) error {
 	}
 	s.writer = writer{prepared: prepared{conn: conn}, cfg: &s.cfg, tray: s.tray, recall: s.recall, half: map[*trayed]*row{}, sizes: lotSizes{events: lotEvents, step: stepEvents, entries: stepEntries}}
 	var n int64
-	if err := conn.QueryRowContext(ctx, `SELECT count(*) FROM events WHERE shelf = 1`).Scan(&n); err != nil {
+	if err := conn.QueryRowContext(ctx, sqlHowManyWait).Scan(&n); err != nil {
 		return err
 	}
 	s.waiting.Store(n)
@@ -255,6 +255,9 @@ func (s *Store) start(ctx context.Context, path string) error {
 	s.pool.init(s.cfg.Readers)
 	return s.folder(ctx)
 }
+
+// sqlHowManyWait is asked at each start: it reads an index that holds nothing but what waits.
+const sqlHowManyWait = `SELECT count(*) FROM events WHERE shelf = 1`
 
 // writerShare is how much larger the page cache of the writer is than that of a reader.
 const writerShare = 8
