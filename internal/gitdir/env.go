@@ -50,8 +50,9 @@ var receiveConfig = []pair{{"core.fsync", "none"}}
 // and no new ones are looked for.
 var packConfig = []pair{{"pack.window", "0"}}
 
-// quickConfig is added for shallow fetches: the delta of an object whose base lies behind the boundary
-// has to be made anew, and looking for a good one costs more than the bytes it saves.
+// quickConfig is added for shallow fetches, and for whoever has something and takes no thin pack: the delta of an
+// object whose base lies behind the boundary, or is not sent, has to be made anew, and looking for a good one costs
+// more than the bytes it saves.
 var quickConfig = []pair{{"pack.window", "0"}, {"pack.compression", "1"}}
 
 // uploadConfig is added for upload-pack (H-204, H-207, H-223, H-225). Whatever is in a repository
