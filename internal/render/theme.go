@@ -1,12 +1,14 @@
 package render
 
 import (
-	"cmp"
 	_ "embed"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
+
+	"github.com/alecthomas/chroma/v2"
+	"github.com/alecthomas/chroma/v2/styles"
 
 	"github.com/gitroost/gitroost/internal/fault"
 )
@@ -41,7 +43,7 @@ func Themes() []string {
 	for n := range ours {
 		all[n] = true
 	}
-	for _, n := range styleNames() {
+	for _, n := range styles.Names() {
 		all[n] = true
 	}
 	return slices.Sorted(maps.Keys(all))
@@ -59,7 +61,7 @@ func (t Theme) String() string {
 func (t Theme) css() string {
 	o, ok := ours[t.String()]
 	if !ok {
-		if s, _ := findStyle(t.name); s.night {
+		if s := styles.Get(t.name); s.Get(chroma.Background).Background.Brightness() < 0.5 {
 			o.night = t.name
 		} else {
 			o.day = t.name
@@ -86,8 +88,9 @@ const (
 
 // palette returns the colours of pages and those of code.
 func palette(style string, night bool) string {
+	s := styles.Get(style)
+	base := s.Get(chroma.Background)
 	var b strings.Builder
-	s, _ := findStyle(style)
 	ink, ground := "#1d2226", "#ffffff"
 	if night {
 		b.WriteString(nightColours)
@@ -95,59 +98,42 @@ func palette(style string, night bool) string {
 	} else {
 		b.WriteString(dayColours)
 	}
-	ink, ground = cmp.Or(s.ink, ink), cmp.Or(s.ground, ground)
+	if base.Background.IsSet() {
+		ground = base.Background.String()
+	}
+	if text := s.Get(chroma.Text).Colour; text.IsSet() {
+		ink = text.String()
+	} else if base.Colour.IsSet() {
+		ink = base.Colour.String()
+	}
 	fmt.Fprintf(&b, " --code: %s; --codeink: %s; }\n", ground, ink)
-	for line := range strings.Lines(s.rules) {
-		class, rule, _ := strings.Cut(strings.TrimSpace(line), " ")
-		if rule = strings.TrimPrefix(rule, "color:"+ink+";"); rule != "" {
-			fmt.Fprintf(&b, ".code .%s{%s}\n", class, rule)
+	classes := map[string]chroma.TokenType{}
+	for t, c := range chroma.StandardTypes {
+		if c != "" && t > 0 {
+			classes[c] = t
+		}
+	}
+	for _, c := range slices.Sorted(maps.Keys(classes)) {
+		e := s.Get(classes[c])
+		var rule strings.Builder
+		if e.Colour.IsSet() && e.Colour.String() != ink {
+			rule.WriteString("color:" + e.Colour.String() + ";")
+		}
+		if e.Background.IsSet() && e.Background != base.Background {
+			rule.WriteString("background:" + e.Background.String() + ";")
+		}
+		if e.Bold == chroma.Yes {
+			rule.WriteString("font-weight:bold;")
+		}
+		if e.Italic == chroma.Yes {
+			rule.WriteString("font-style:italic;")
+		}
+		if e.Underline == chroma.Yes {
+			rule.WriteString("text-decoration:underline;")
+		}
+		if rule.Len() > 0 {
+			fmt.Fprintf(&b, ".code .%s{%s}\n", c, rule.String())
 		}
 	}
 	return b.String()
-}
-
-// styleText holds what each style of chroma says of code: its name, whether it is for the day or the
-// night, the colours of text and of what is behind it ("-" for none), and a line for each class. To read
-// the styles themselves would take each start of the program ten milliseconds, used or not; so a test
-// writes them down here, and holds them against those of the library.
-//
-//go:embed styles.txt
-var styleText string
-
-// A style is one of styleText.
-type style struct {
-	night       bool
-	ink, ground string // "" for none
-	rules       string // a line for each class
-}
-
-// styleNames returns the names of all styles, in order.
-func styleNames() []string {
-	var out []string
-	for line := range strings.Lines(styleText) {
-		if line[0] != ' ' && line[0] != '#' {
-			name, _, _ := strings.Cut(line, " ")
-			out = append(out, name)
-		}
-	}
-	return out
-}
-
-// findStyle returns the style called name.
-func findStyle(name string) (s style, ok bool) {
-	_, rest, ok := strings.Cut(styleText, "\n"+name+" ")
-	if !ok {
-		return s, false
-	}
-	head, rest, _ := strings.Cut(rest, "\n")
-	said := strings.Fields(head) // "night", the colour of text, the one behind it
-	s.night = said[0] == "night"
-	s.ink, s.ground = strings.TrimPrefix(said[1], "-"), strings.TrimPrefix(said[2], "-")
-	for end := 0; ; {
-		if end == len(rest) || rest[end] != ' ' {
-			s.rules = rest[:end]
-			return s, true
-		}
-		end += strings.IndexByte(rest[end:], '\n') + 1
-	}
 }
