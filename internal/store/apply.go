@@ -34,9 +34,6 @@ func (a *applier) apply(p *plan) error {
 	if p.catchUp {
 		return a.catchUp()
 	}
-	if p.step {
-		return a.step()
-	}
 	if p.file > 0 {
 		return a.fileOldest(p.file, p.words)
 	}

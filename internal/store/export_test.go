@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"os"
 	"sync"
 	"testing"
 
@@ -184,57 +183,13 @@ func (s *Store) FileAll(t testing.TB) {
 // FileSome files some of what is on the tray.
 func (s *Store) FileSome(t testing.TB, n int) {
 	t.Helper()
-	s.have(t, &plan{file: n})
-}
-
-// Step goes one step on with filing many events, or begins to.
-func (s *Store) Step(t testing.TB) {
-	t.Helper()
-	s.have(t, &plan{step: true})
-}
-
-func (s *Store) have(t testing.TB, p *plan) {
-	t.Helper()
-	req := &request{plan: p, done: make(chan struct{})}
+	req := &request{plan: &plan{file: n}, done: make(chan struct{})}
 	if err := s.enqueue(context.Background(), req); err != nil {
 		t.Fatal(err)
 	}
 	if <-req.done; req.err != nil {
 		t.Fatal(req.err)
 	}
-}
-
-// SmallLots has few events filed together, in many steps; and if still, none because nobody writes.
-func (s *Store) SmallLots(t testing.TB, still bool) {
-	t.Helper()
-	s.have(t, &plan{book: func(a *applier) error {
-		a.sizes = lotSizes{events: 7, step: 2, entries: 3, still: still}
-		return nil
-	}})
-}
-
-// Half returns how many events are half filed.
-func (s *Store) Half(t testing.TB) (n int) {
-	t.Helper()
-	s.have(t, &plan{book: func(a *applier) error { n = len(a.half); return nil }})
-	return n
-}
-
-// CopyTo copies the file and its log while nothing is written: what a crash leaves.
-func (s *Store) CopyTo(t testing.TB, from, to string) {
-	t.Helper()
-	s.have(t, &plan{book: func(*applier) error {
-		for _, end := range []string{"", "-wal"} {
-			b, err := os.ReadFile(from + end)
-			if err == nil {
-				err = os.WriteFile(to+end, b, 0o600)
-			}
-			if err != nil {
-				return err
-			}
-		}
-		return nil
-	}})
 }
 
 // OnTray returns how many events are on the tray, and checks what is known of them.

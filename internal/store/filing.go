@@ -1,14 +1,18 @@
 package store
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/nbd-wtf/go-nostr"
 
 	"github.com/gitroost/gitroost/grasp"
+	"github.com/gitroost/gitroost/internal/search"
 	"github.com/gitroost/gitroost/internal/steward"
 )
 
@@ -17,7 +21,10 @@ const (
 	fileAfter = 250 * time.Millisecond
 	fileRetry = 10 * time.Second // after a failure
 	fileSome  = 128              // events in one transaction; others wait for it
-	fileAtEnd = 1024             // when nobody waits any more
+
+	// When the tray is nearly full, more are filed at once: what touches one page together has it written
+	// once. Others wait for that, too, but seldom; twice as many would save a tenth, and keep them waiting twice as long.
+	fileMany = 1024
 )
 
 const (
@@ -119,23 +126,111 @@ func (a *applier) fileOldest(n int, words bool) error {
 		}
 		return nil
 	}
-	a.lesson.lot = new(lot) // of the one at hand some are filed now; the rest of it is known to be half filed
-	upto := a.upTo(list)
-	if err := a.place(list); err != nil {
-		return err
-	}
-	return a.exec(a.ctx, sqlFiledUpTo, upto)
-}
-
-// upTo returns the number in the table of the tray of the last of list that is there, or 0. Whatever comes before
-// it is of list too, if list is the oldest. Numbers behind it are given again.
-func (a *applier) upTo(list []*trayed) int64 {
-	for _, one := range slices.Backward(list) {
-		if a.rests(one) {
-			return one.n
+	rows := make([]*row, 0, len(list))
+	for _, one := range list {
+		if !a.filed[one] {
+			r := *one.row // others read that one
+			rows = append(rows, &r)
 		}
 	}
-	return 0
+	if err := a.copyAll(rows); err != nil {
+		return err
+	}
+	for _, one := range list {
+		if !a.filed[one] {
+			a.filed[one] = true
+			a.lesson.filed = append(a.lesson.filed, one)
+		}
+	}
+	return a.exec(a.ctx, sqlFiledUpTo, list[len(list)-1].n) // whatever came before is filed by now
+}
+
+// copyAll puts events where they belong, all of them in one table and then all in the next, in the order
+// of its keys: a page that is needed for several is looked for once, and at hand the next time.
+func (a *applier) copyAll(rows []*row) error {
+	for _, r := range rows {
+		if err := a.putRow(sqlPut, r); err != nil {
+			return err
+		}
+	}
+	var args []any
+	for some := range slices.Chunk(rows, maxManyRows) {
+		args = args[:0]
+		for _, r := range some {
+			for _, c := range r.charges {
+				a.count(c, 1)
+			}
+			if len(r.charges) > 0 {
+				args = append(args, r.seq, joinCharges(r.charges))
+			}
+		}
+		if len(args) > 0 {
+			if err := a.exec(a.ctx, insertCharges[len(args)/2], args...); err != nil {
+				return err
+			}
+		}
+		args = args[:0]
+		for _, r := range some {
+			if r.hasWords() {
+				args = append(args, r.seq, search.Join(r.words.Title), search.Join(r.words.Text))
+			}
+		}
+		if len(args) > 0 {
+			if err := a.exec(a.ctx, insertWords[len(args)/3], args...); err != nil {
+				return err
+			}
+		}
+	}
+	type entry struct {
+		key []byte
+		row *row
+	}
+	var tags []entry
+	for _, r := range rows {
+		for _, key := range r.keys {
+			tags = append(tags, entry{key, r})
+		}
+	}
+	slices.SortFunc(tags, func(x, y entry) int {
+		if c := bytes.Compare(x.key, y.key); c != 0 {
+			return c
+		}
+		return cmp.Compare(y.row.at, x.row.at) // the newest first, as there
+	})
+	for some := range slices.Chunk(tags, maxManyRows) {
+		args = args[:0]
+		for _, e := range some {
+			args = append(args, e.key, e.row.at, e.row.id[:], e.row.seq, e.row.kind, e.row.expires)
+		}
+		if err := a.exec(a.ctx, insertManyTags[len(some)], args...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// maxManyRows is how many rows of several events one statement adds at most.
+const maxManyRows = 32
+
+// The statements that add so many rows of several events. Their parameters have no numbers: the driver
+// looks for the name of each, and those with numbers have one.
+var (
+	insertManyTags = manyRows(`INSERT OR IGNORE INTO tags (key, created_at, id, event, kind, expires) VALUES `, 6, "")
+	insertCharges  = manyRows(`REPLACE INTO event_charges (event, list) VALUES `, 2, "")
+	insertWords    = manyRows(`REPLACE INTO search (rowid, title, body) VALUES `, 3, "")
+	insertTallies  = manyRows(`INSERT INTO tallies (charge, n) VALUES `, 2, ` ON CONFLICT DO UPDATE SET n = n + excluded.n`)
+)
+
+// manyRows returns the statements that begin with text, add 1 to maxManyRows rows of so many columns, and
+// end with end.
+func manyRows(text string, columns int, end string) (out [maxManyRows + 1]string) {
+	row := "(?" + strings.Repeat(", ?", columns-1) + ")"
+	for n := 1; n < len(out); n++ {
+		text += row
+		out[n] = text + end
+		text += ", "
+	}
+	return out
 }
 
 // file puts one event where it belongs, and takes it from the tray. For those who read nothing changes
@@ -144,13 +239,19 @@ func (a *applier) file(one *trayed) error {
 	if a.filed[one] {
 		return nil
 	}
-	if err := a.place([]*trayed{one}); err != nil {
+	r := *one.row // others read that one
+	if err := a.copyAll([]*row{&r}); err != nil {
 		return err
 	}
+	if err := a.exec(a.ctx, sqlFiled, one.n); err != nil {
+		return err
+	}
+	a.filed[one] = true
 	if a.laid[one.row.id] == one {
 		a.laid[one.row.id] = nil
 	}
-	return a.exec(a.ctx, sqlFiled, one.n)
+	a.lesson.filed = append(a.lesson.filed, one)
+	return nil
 }
 
 // loadTray reads the tray into memory.
@@ -176,17 +277,14 @@ func (s *Store) loadTray(ctx context.Context) error {
 		list = append(list, newTrayed(r, n))
 		return nil
 	})
-	if err != nil {
-		return err
-	}
 	s.tray.add(list)
-	return s.writer.recoverHalf(list)
+	return err
 }
 
 // fileNow has the writer file some events, and reports whether that went well. It is called by the
 // goroutine of the writer.
-func (s *Store) fileNow(p *plan) bool {
-	req := &request{plan: p}
+func (s *Store) fileNow(n int) bool {
+	req := &request{plan: &plan{file: n}}
 	s.writeBatch([]*request{req})
 	if req.err != nil {
 		s.cfg.Log.Warn("store: events cannot be filed now, they stay where they are", "err", req.err)

@@ -25,8 +25,6 @@ func (s *Store) written(batch []*request) {
 	for _, req := range batch {
 		switch {
 		case req.err != nil:
-		case req.plan.step:
-			s.unfolded += ofFiled / 2 * stepEvents
 		case len(req.lesson.laid) > 0:
 			s.unfolded += ofLaid
 		case len(req.lesson.filed) > 0:

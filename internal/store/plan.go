@@ -22,7 +22,6 @@ type plan struct {
 	plain   bool // put is all, and fits on the tray
 	file    int  // of the tray, so many events; then that is all
 	words   bool // of those that have words
-	step    bool // a step of filing many
 	release []id32
 	drop    []id32
 	extend  []extension

@@ -148,7 +148,7 @@ func (s *Store) countRanges(ctx context.Context, op string, f nostr.Filter) (n i
 		return 0, false, nil
 	}
 	now := s.cfg.Now().Unix()
-	era, apart := s.tray.apart()
+	era, steady := s.tray.steady()
 	n = int64(len(s.tray.match(q, math.MaxInt, now)))
 	err = s.read(ctx, op, func(ctx context.Context, r *reader) error {
 		for _, one := range best.args {
@@ -178,7 +178,7 @@ func (s *Store) countRanges(ctx context.Context, op string, f nostr.Filter) (n i
 	if err != nil {
 		return 0, false, err
 	}
-	if is, still := s.tray.apart(); !apart || !still || is != era {
+	if is, _ := s.tray.steady(); !steady || is != era {
 		return 0, false, nil // something may have been counted twice; one by one it is not
 	}
 	return n, true, nil

@@ -145,7 +145,6 @@ type lesson struct {
 	discounted bool             // an event went, whatever it counted for
 	laid       []*trayed        // on the tray
 	filed      []*trayed        // from the tray
-	lot        *lot             // what is filed together from now on
 	ended      []jobEnd         // jobs
 }
 

@@ -74,7 +74,6 @@ func TestMemoryIsTrue(t *testing.T) {
 	all := make([]*store.Store, len(kinds))
 	open := func(i int) {
 		all[i] = withAt(t, filepath.Join(dir, fmt.Sprint(i, ".db")), kinds[i].recall, kinds[i].tray)
-		all[i].SmallLots(t, false)
 	}
 	for i := range kinds {
 		open(i)
@@ -167,9 +166,6 @@ func TestMemoryIsTrue(t *testing.T) {
 		case 1:
 			all[1].FileAll(t)
 			all[2].FileSome(t, 1+rng.IntN(9))
-		case 2, 3, 4, 5, 6, 7, 8, 9:
-			all[1].Step(t)
-			all[2].Step(t)
 		}
 		for range 8 {
 			f := filter()

@@ -233,7 +233,7 @@ func (s *Store) start(ctx context.Context, path string) error {
 	if err := syncDir(filepath.Dir(path)); err != nil {
 		return err
 	}
-	s.writer = writer{prepared: prepared{conn: conn}, cfg: &s.cfg, tray: s.tray, recall: s.recall, half: map[*trayed]*row{}, sizes: lotSizes{events: lotEvents, step: stepEvents, entries: stepEntries}}
+	s.writer = writer{prepared: prepared{conn: conn}, cfg: &s.cfg, tray: s.tray, recall: s.recall}
 	var n int64
 	if err := conn.QueryRowContext(ctx, sqlHowManyWait).Scan(&n); err != nil {
 		return err

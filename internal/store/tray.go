@@ -32,8 +32,7 @@ type tray struct {
 	lists   map[rangeKey][]*kept // all of the tray that is in this range, oldest event first
 	tallies map[steward.Charge]int
 	bytes   int
-	era     int  // odd while events are filed
-	amid    bool // some are half filed: in indexes of the database, and here as well (place.go)
+	era     int // odd while events are filed
 }
 
 // A trayed is one event on the tray. It does not change.
@@ -188,21 +187,6 @@ func (t *tray) steady() (era int, ok bool) {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
 	return t.era, t.era%2 == 0
-}
-
-// setAmid says whether some events are half filed.
-func (t *tray) setAmid(on bool) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.amid = on
-}
-
-// apart is steady, and false as well while events are half filed: then the rows of an index and what is on
-// the tray have some in common.
-func (t *tray) apart() (era int, ok bool) {
-	t.mu.RLock()
-	defer t.mu.RUnlock()
-	return t.era, t.era%2 == 0 && !t.amid
 }
 
 func (t *tray) len() int {

@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"maps"
 	"sync/atomic"
 	"time"
 
@@ -132,8 +131,8 @@ func (s *Store) write() {
 				} else {
 					idle.Reset(time.Millisecond)
 				}
-			case s.tray.len() == 0 || s.writer.sizes.still:
-			case !s.fileNow(&plan{file: fileSome}):
+			case s.tray.len() == 0:
+			case !s.fileNow(fileSome):
 				idle.Reset(fileRetry)
 			default:
 				idle.Reset(time.Millisecond) // others first, if there are any
@@ -154,16 +153,13 @@ func (s *Store) write() {
 			}
 			close(req.done)
 		}
-		n := len(batch)
 		clear(batch)
-		for range 1 + n/stepBatch {
-			if !s.tray.full() || !s.fileNow(&plan{step: true}) {
-				break
-			}
+		if s.tray.full() { // faster than it was filled
+			s.fileNow(max(fileMany, 2*s.cfg.Batch))
 		}
 		idle.Reset(fileAfter)
 	}
-	for s.tray.len() > 0 && s.fileNow(&plan{file: fileAtEnd}) {
+	for s.tray.len() > 0 && s.fileNow(fileMany) {
 	}
 }
 
@@ -215,13 +211,12 @@ func (s *Store) commit(batch []*request) error {
 	defer s.writer.told()
 	// What is only filed is on disk already: after a power cut it is on the tray as before, and
 	// whatever is synced next syncs this first.
-	if err := s.writer.sync(len(batch) > 1 || batch[0].plan.file == 0 && !batch[0].plan.step); err != nil {
+	if err := s.writer.sync(len(batch) > 1 || batch[0].plan.file == 0); err != nil {
 		return err
 	}
 	if err := s.writer.transaction(batch); err != nil {
 		return err
 	}
-	maps.Copy(s.writer.half, s.writer.nowHalf)
 	s.written(batch)
 	s.intake.Store(int64(s.writer.laidDown))
 	boxes := false
@@ -233,7 +228,6 @@ func (s *Store) commit(batch []*request) error {
 			boxes = boxes || req.boxes
 		}
 		s.tray.take(req.lesson.filed)
-		s.writer.learn(req.lesson)
 	}
 	if boxes {
 		if err := s.countBoxes(); err != nil {
@@ -259,20 +253,12 @@ type writer struct {
 	laidBytes int
 	filed     map[*trayed]bool
 	turning   bool // others may see what was filed, and it is on the tray as well
-
-	// What is half filed, with its number, and what the transaction at hand adds to that (place.go).
-	half, nowHalf map[*trayed]*row
-	lot           lot
-	sizes         lotSizes
 }
 
 // tell says that what the transaction did is about to be seen; told, that those who keep something in
 // memory know of it.
 func (w *writer) tell() {
 	w.recall.lag(true)
-	if len(w.nowHalf) > 0 {
-		w.tray.setAmid(true)
-	}
 	if len(w.filed) > 0 {
 		w.tray.begin()
 		w.turning = true
@@ -284,7 +270,6 @@ func (w *writer) told() {
 		w.tray.end()
 	}
 	w.turning = false
-	w.tray.setAmid(len(w.half) > 0)
 	w.recall.lag(false)
 }
 
@@ -323,7 +308,6 @@ func (w *writer) transaction(batch []*request) (err error) {
 	}()
 	w.intake = w.laidDown
 	w.laid, w.laidBytes, w.filed = make(map[id32]*trayed), 0, make(map[*trayed]bool)
-	w.nowHalf = make(map[*trayed]*row)
 	counts := make(map[steward.Charge]int)
 	for _, req := range batch {
 		a := applier{writer: w, ctx: ctx, counts: counts}
