@@ -136,13 +136,15 @@ func (a *applier) fileOldest(n int, words bool) error {
 	if err := a.copyAll(rows); err != nil {
 		return err
 	}
+	var upto int64 // of one that stood there until now: numbers behind the last are given again
 	for _, one := range list {
 		if !a.filed[one] {
 			a.filed[one] = true
 			a.lesson.filed = append(a.lesson.filed, one)
+			upto = one.n
 		}
 	}
-	return a.exec(a.ctx, sqlFiledUpTo, list[len(list)-1].n) // whatever came before is filed by now
+	return a.exec(a.ctx, sqlFiledUpTo, upto) // whatever came before is filed by now
 }
 
 // copyAll puts events where they belong, all of them in one table and then all in the next, in the order
