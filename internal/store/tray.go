@@ -44,8 +44,8 @@ type trayed struct {
 }
 
 const (
-	maxTray      = 8192    // events
-	maxTrayBytes = 8 << 20 // of their JSON and their words
+	maxTray      = 16384    // events
+	maxTrayBytes = 16 << 20 // of their JSON and their words
 )
 
 func newTray(most int) *tray {

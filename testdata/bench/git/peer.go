@@ -15,6 +15,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -103,9 +104,15 @@ func (p *peer) http(ctx context.Context, method, url, kind string, body []byte, 
 	return a, err
 }
 
+// buffers are what answers are read into: where thousands come in a second, to make one for each would cost the
+// client more than the answer costs the server.
+var buffers = sync.Pool{New: func() any { return new([128 << 10]byte) }}
+
 // read takes the whole of an answer.
 func (a *answer) read(r io.Reader, began time.Time, keep bool) error {
-	buf := make([]byte, 128<<10)
+	own := buffers.Get().(*[128 << 10]byte)
+	defer buffers.Put(own)
+	buf := own[:]
 	for {
 		n, err := r.Read(buf)
 		if n > 0 {
