@@ -59,7 +59,7 @@ bench: setup ## measure; BENCH=<regexp> chooses
 bench-relay: setup ## the relay beside khatru, in ten minutes; DOC=1 writes docs/performance.md
 	@cd testdata/bench && $(GO) run ./relay -root ../.. -rounds $(ROUNDS) -json ../../relay-bench.json $(if $(DOC),-doc ../../docs/performance.md)
 
-bench-git: setup ## serving git beside nginx, git daemon and others, in twenty minutes; DOC=1 writes docs/performance.md
+bench-git: setup ## serving git beside nginx, git daemon and others, in half an hour; DOC=1 writes docs/performance.md
 	@./.ci/setup-bench
 	@cd testdata/bench && $(GO) run ./git -json ../../git-bench.json $(if $(DOC),-docs ../../docs) $(GITBENCH)
 
