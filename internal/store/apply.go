@@ -1,6 +1,8 @@
 package store
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -292,33 +294,37 @@ func (a *applier) tag(r *row) error {
 	return a.writeTags(r)
 }
 
-func (a *applier) writeTags(r *row) error {
-	args := []any{r.at, r.id[:], r.seq, r.kind, r.expires}
-	for keys := range slices.Chunk(r.keys, maxTagRows) {
-		args = args[:5]
-		for _, key := range keys {
-			args = append(args, key)
+// writeTags writes the tags of events, in the order of their keys: a page that is needed for several of them is looked
+// for once, and at hand the next time.
+func (a *applier) writeTags(rows ...*row) error {
+	type entry struct {
+		key []byte
+		row *row
+	}
+	var tags []entry
+	for _, r := range rows {
+		for _, key := range r.keys {
+			tags = append(tags, entry{key, r})
 		}
-		if err := a.exec(a.ctx, insertTags[len(keys)], args...); err != nil {
+	}
+	slices.SortFunc(tags, func(x, y entry) int {
+		if c := bytes.Compare(x.key, y.key); c != 0 {
+			return c
+		}
+		return cmp.Compare(y.row.at, x.row.at) // the newest first, as there
+	})
+	var args []any
+	for some := range slices.Chunk(tags, maxManyRows) {
+		args = args[:0]
+		for _, e := range some {
+			args = append(args, e.key, e.row.at, e.row.id[:], e.row.seq, e.row.kind, e.row.expires)
+		}
+		if err := a.exec(a.ctx, insertTags[len(some)], args...); err != nil {
 			return err
 		}
 	}
 	return nil
 }
-
-// maxTagRows is how many tags one statement adds at most.
-const maxTagRows = 16
-
-// insertTags are the statements that add so many tags of one event.
-var insertTags = func() (out [maxTagRows + 1]string) {
-	text := `INSERT OR IGNORE INTO tags (key, created_at, id, event, kind, expires) VALUES `
-	for n := 1; n <= maxTagRows; n++ {
-		text += fmt.Sprintf("(?%d, ?1, ?2, ?3, ?4, ?5)", 5+n)
-		out[n] = text
-		text += ", "
-	}
-	return out
-}()
 
 // subject makes the event part of the View of its identifiers.
 func (a *applier) subject(r *row) error {

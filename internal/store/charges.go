@@ -130,15 +130,26 @@ func (a *applier) charge(r *row) error {
 	return a.writeCharges(r)
 }
 
-// writeCharges writes what an event counts for. That it counts is written when the transaction ends.
-func (a *applier) writeCharges(r *row) error {
-	if len(r.charges) == 0 {
-		return nil
+// writeCharges writes what events count for. That they count is written when the transaction ends.
+func (a *applier) writeCharges(rows ...*row) error {
+	for some := range slices.Chunk(rows, maxManyRows) {
+		var args []any
+		for _, r := range some {
+			for _, c := range r.charges {
+				a.count(c, 1)
+			}
+			if len(r.charges) > 0 {
+				args = append(args, r.seq, joinCharges(r.charges))
+			}
+		}
+		if len(args) == 0 {
+			continue
+		}
+		if err := a.exec(a.ctx, insertCharges[len(args)/2], args...); err != nil {
+			return err
+		}
 	}
-	for _, c := range r.charges {
-		a.count(c, 1)
-	}
-	return a.exec(a.ctx, insertCharges[1], r.seq, joinCharges(r.charges))
+	return nil
 }
 
 // count notes that so many more events count for c.

@@ -1,18 +1,14 @@
 package store
 
 import (
-	"bytes"
-	"cmp"
 	"context"
 	"errors"
-	"slices"
 	"strings"
 	"time"
 
 	"github.com/nbd-wtf/go-nostr"
 
 	"github.com/gitroost/gitroost/grasp"
-	"github.com/gitroost/gitroost/internal/search"
 	"github.com/gitroost/gitroost/internal/steward"
 )
 
@@ -147,68 +143,20 @@ func (a *applier) fileOldest(n int, words bool) error {
 	return a.exec(a.ctx, sqlFiledUpTo, upto) // whatever came before is filed by now
 }
 
-// copyAll puts events where they belong, all of them in one table and then all in the next, in the order
-// of its keys: a page that is needed for several is looked for once, and at hand the next time.
+// copyAll puts events where they belong, all of them in one table and then all in the next.
 func (a *applier) copyAll(rows []*row) error {
 	for _, r := range rows {
 		if err := a.putRow(sqlPut, r); err != nil {
 			return err
 		}
 	}
-	var args []any
-	for some := range slices.Chunk(rows, maxManyRows) {
-		args = args[:0]
-		for _, r := range some {
-			for _, c := range r.charges {
-				a.count(c, 1)
-			}
-			if len(r.charges) > 0 {
-				args = append(args, r.seq, joinCharges(r.charges))
-			}
-		}
-		if len(args) > 0 {
-			if err := a.exec(a.ctx, insertCharges[len(args)/2], args...); err != nil {
-				return err
-			}
-		}
-		args = args[:0]
-		for _, r := range some {
-			if r.hasWords() {
-				args = append(args, r.seq, search.Join(r.words.Title), search.Join(r.words.Text))
-			}
-		}
-		if len(args) > 0 {
-			if err := a.exec(a.ctx, insertWords[len(args)/3], args...); err != nil {
-				return err
-			}
-		}
+	if err := a.writeCharges(rows...); err != nil {
+		return err
 	}
-	type entry struct {
-		key []byte
-		row *row
+	if err := a.index(rows...); err != nil {
+		return err
 	}
-	var tags []entry
-	for _, r := range rows {
-		for _, key := range r.keys {
-			tags = append(tags, entry{key, r})
-		}
-	}
-	slices.SortFunc(tags, func(x, y entry) int {
-		if c := bytes.Compare(x.key, y.key); c != 0 {
-			return c
-		}
-		return cmp.Compare(y.row.at, x.row.at) // the newest first, as there
-	})
-	for some := range slices.Chunk(tags, maxManyRows) {
-		args = args[:0]
-		for _, e := range some {
-			args = append(args, e.key, e.row.at, e.row.id[:], e.row.seq, e.row.kind, e.row.expires)
-		}
-		if err := a.exec(a.ctx, insertManyTags[len(some)], args...); err != nil {
-			return err
-		}
-	}
-	return nil
+	return a.writeTags(rows...)
 }
 
 // maxManyRows is how many rows of several events one statement adds at most.
@@ -217,10 +165,10 @@ const maxManyRows = 32
 // The statements that add so many rows of several events. Their parameters have no numbers: the driver
 // looks for the name of each, and those with numbers have one.
 var (
-	insertManyTags = manyRows(`INSERT OR IGNORE INTO tags (key, created_at, id, event, kind, expires) VALUES `, 6, "")
-	insertCharges  = manyRows(`REPLACE INTO event_charges (event, list) VALUES `, 2, "")
-	insertWords    = manyRows(`REPLACE INTO search (rowid, title, body) VALUES `, 3, "")
-	insertTallies  = manyRows(`INSERT INTO tallies (charge, n) VALUES `, 2, ` ON CONFLICT DO UPDATE SET n = n + excluded.n`)
+	insertTags    = manyRows(`INSERT OR IGNORE INTO tags (key, created_at, id, event, kind, expires) VALUES `, 6, "")
+	insertCharges = manyRows(`REPLACE INTO event_charges (event, list) VALUES `, 2, "")
+	insertWords   = manyRows(`REPLACE INTO search (rowid, title, body) VALUES `, 3, "")
+	insertTallies = manyRows(`INSERT INTO tallies (charge, n) VALUES `, 2, ` ON CONFLICT DO UPDATE SET n = n + excluded.n`)
 )
 
 // manyRows returns the statements that begin with text, add 1 to maxManyRows rows of so many columns, and

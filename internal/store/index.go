@@ -1,19 +1,31 @@
 package store
 
 import (
+	"slices"
+
 	"github.com/nbd-wtf/go-nostr"
 
 	"github.com/gitroost/gitroost/internal/search"
 )
 
-// index makes a served event findable by its words (NIP-50).
-func (a *applier) index(r *row) error {
-	if len(r.words.Title)+len(r.words.Text) == 0 {
-		return nil
+// index makes served events findable by their words (NIP-50).
+func (a *applier) index(rows ...*row) error {
+	for some := range slices.Chunk(rows, maxManyRows) {
+		var args []any
+		for _, r := range some {
+			if r.hasWords() {
+				args = append(args, r.seq, search.Join(r.words.Title), search.Join(r.words.Text))
+			}
+		}
+		if len(args) == 0 {
+			continue
+		}
+		// An event may have been released, and indexed so, before its turn came to be caught up with.
+		if err := a.exec(a.ctx, insertWords[len(args)/3], args...); err != nil {
+			return err
+		}
 	}
-	// An event may have been released, and indexed so, before its turn came to be caught up with.
-	return a.exec(a.ctx, `REPLACE INTO search (rowid, title, body) VALUES (?1, ?2, ?3)`,
-		r.seq, search.Join(r.words.Title), search.Join(r.words.Text))
+	return nil
 }
 
 // unindex undoes index. An event that is not in the index stays so.
