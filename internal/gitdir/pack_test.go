@@ -79,9 +79,16 @@ func contents(t *testing.T, base string, pack []byte) []string {
 // commits may be named in any order, and the objects. It reports whether nothing was started but pack-objects.
 func likeUploadPack(t *testing.T, h *house, request string) (alone bool) {
 	t.Helper()
+	started := sameAsUploadPack(t, h, false, request)
+	return started["pack-objects"] == 1 && len(started) == 1
+}
+
+// sameAsUploadPack is likeUploadPack, and returns what was started.
+func sameAsUploadPack(t *testing.T, h *house, quick bool, request string) map[string]int64 {
+	t.Helper()
 	var got string
 	var err error
-	started := h.starts(func() { got, err = uploaded(t, h, 2, request) })
+	started := h.starts(func() { got, err = uploadedAs(t, h, 2, quick, request) })
 	must(t, err)
 	cmd := exec.Command("git", "-c", "uploadpack.allowAnySHA1InWant=true", "-c", "uploadpack.allowFilter=true", "-c", "safe.directory=*",
 		"upload-pack", "--stateless-rpc", h.path(demo))
@@ -112,7 +119,7 @@ func likeUploadPack(t *testing.T, h *house, request string) (alone bool) {
 	if a, b := contents(t, h.path(demo), pack), contents(t, h.path(demo), wantPack); !slices.Equal(a, b) {
 		t.Errorf("in the pack:\n%q\nin upload-pack's:\n%q", a, b)
 	}
-	return started["pack-objects"] == 1 && len(started) == 1
+	return started
 }
 
 // H-223, H-224, H-225: where only a pack is left to make it is made without upload-pack, and holds what upload-pack

@@ -47,6 +47,7 @@ type repo struct {
 	packs    *packs   // nil: not listed
 	upkept   *record
 	double   map[string]struct{} // packs of upkeep's beside those that they replace
+	doubted  doubt               // the packs of which an ownPack could not be made
 	lives    int                 // how often the repository was removed since this repo is remembered
 	complete map[grasp.OID]struct{}
 	order    []grasp.OID // of complete, a ring

@@ -104,6 +104,16 @@ func TestShallowIsUploadPacks(t *testing.T) {
 			}
 		})
 	}
+	// The same asked for quickly: who has nothing is answered without any program.
+	for _, q := range list {
+		t.Run("quickly "+q.name, func(t *testing.T) {
+			text := strings.Join(q.lines, "")
+			own := strings.Contains(text, "deepen ") && !strings.Contains(text, "have ") && !strings.Contains(text, "filter tree")
+			if started := sameAsUploadPack(t, h, true, fetch2(q.lines...)); own != (len(started) == 0) {
+				t.Errorf("started %v", started)
+			}
+		})
+	}
 	// What is no commit cannot be where history ends: upload-pack has the words.
 	if out, err := uploaded(t, h, 2, fetch2(cut(blob), want(c[7]), have(c[4]))); err == nil {
 		t.Errorf("history ends at a blob: %.100q", out)

@@ -48,7 +48,7 @@ func (v *Vault) UploadPack(ctx context.Context, addr grasp.Addr, protocolVersion
 	if protocolVersion == 2 {
 		var read bytes.Buffer
 		if req := plain(io.TeeReader(request, &read)); req != nil {
-			if done, err := r.makePack(ctx, req, quick, w); done {
+			if done, err := r.makePack(ctx, st, req, quick, w); done {
 				return err
 			}
 		}
@@ -96,7 +96,7 @@ const signOfLife = 5 * time.Second
 // makePack answers req, which is plain. Who has something and takes no thin pack is given new deltas as quickly as
 // who fetches a shallow one: the good ones rest on what is not sent. It is not done, and nothing was written, if it could not even begin:
 // whatever the reason is, upload-pack has the words for it.
-func (r *repo) makePack(ctx context.Context, req *gitwire.FetchRequest, quick bool, w io.Writer) (done bool, err error) {
+func (r *repo) makePack(ctx context.Context, st *state, req *gitwire.FetchRequest, quick bool, w io.Writer) (done bool, err error) {
 	const op = "gitdir: make a pack"
 	if _, err := os.Lstat(filepath.Join(r.path, "shallow")); !errors.Is(err, fs.ErrNotExist) {
 		return false, nil // somebody's own git cut its history off
@@ -112,6 +112,12 @@ func (r *repo) makePack(ctx context.Context, req *gitwire.FetchRequest, quick bo
 	end, ok := r.border(req, wants)
 	if !ok {
 		return false, nil
+	}
+	out := gitwire.NewPackWriter(w)
+	if quick && suits(req, haves) {
+		if done, err := r.ownPack(ctx, st, req, wants, end, out); done {
+			return true, err
+		}
 	}
 	args := run.Words("pack-objects", "--revs", "--stdout")
 	if len(end.cut) > 0 {
@@ -134,7 +140,6 @@ func (r *repo) makePack(ctx context.Context, req *gitwire.FetchRequest, quick bo
 	if req.Filter != "" {
 		args = append(args, run.Value("--filter", req.Filter))
 	}
-	out := gitwire.NewPackWriter(w)
 	if end.asked {
 		out.Shallow(end.told)
 	}
@@ -144,6 +149,23 @@ func (r *repo) makePack(ctx context.Context, req *gitwire.FetchRequest, quick bo
 	if req.Caps&gitwire.NoProgress == 0 {
 		cmd.stderr = spoken{out}
 	}
+	stop := alive(out)
+	_, err = r.v.run(ctx, cmd)
+	stop()
+	if err == nil {
+		if err = out.End(); err != nil {
+			err = &run.WriteError{Err: err}
+		}
+		return true, explain(op, err, fault.Invalid, "")
+	}
+	if _, failed := run.IsExit(err); failed && !out.Begun() && ctx.Err() == nil {
+		return false, nil
+	}
+	return true, explain(op, err, fault.Invalid, "git could not make the pack")
+}
+
+// alive gives signs of life to who waits for a pack, until it is stopped.
+func alive(out *gitwire.PackWriter) (stop func()) {
 	ended, quiet := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(quiet)
@@ -158,19 +180,10 @@ func (r *repo) makePack(ctx context.Context, req *gitwire.FetchRequest, quick bo
 			}
 		}
 	}()
-	_, err = r.v.run(ctx, cmd)
-	close(ended)
-	<-quiet
-	if err == nil {
-		if err = out.End(); err != nil {
-			err = &run.WriteError{Err: err}
-		}
-		return true, explain(op, err, fault.Invalid, "")
+	return func() {
+		close(ended)
+		<-quiet
 	}
-	if _, failed := run.IsExit(err); failed && !out.Begun() && ctx.Err() == nil {
-		return false, nil
-	}
-	return true, explain(op, err, fault.Invalid, "git could not make the pack")
 }
 
 // spoken is the error output of a git that makes a pack.

@@ -23,8 +23,13 @@ func fetch2(lines ...string) string {
 
 func uploaded(t *testing.T, h *house, version int, request string) (string, error) {
 	t.Helper()
+	return uploadedAs(t, h, version, false, request)
+}
+
+func uploadedAs(t *testing.T, h *house, version int, quick bool, request string) (string, error) {
+	t.Helper()
 	var out bytes.Buffer
-	err := h.UploadPack(t.Context(), demo, version, false, strings.NewReader(request), &out)
+	err := h.UploadPack(t.Context(), demo, version, quick, strings.NewReader(request), &out)
 	return out.String(), err
 }
 

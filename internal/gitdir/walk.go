@@ -348,6 +348,11 @@ var errDelta = errors.New("not a delta")
 
 // patch applies a delta of git's. What comes of it may have limit bytes.
 func patch(base, delta []byte, limit int) (out []byte, ok bool) {
+	return patchInto(nil, base, delta, limit)
+}
+
+// patchInto is patch, whose result lies in buf if there is room.
+func patchInto(buf, base, delta []byte, limit int) (out []byte, ok bool) {
 	defer func() {
 		if !ok {
 			out = nil
@@ -373,7 +378,7 @@ func patch(base, delta []byte, limit int) (out []byte, ok bool) {
 	if err != nil || size > limit {
 		return nil, false
 	}
-	out = make([]byte, 0, size)
+	out = room(buf, int64(size))[:0]
 	for len(delta) > 0 {
 		c := delta[0]
 		delta = delta[1:]
