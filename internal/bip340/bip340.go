@@ -79,7 +79,7 @@ var once = sync.OnceValue(func() *constants {
 })
 
 // Verify reports whether sig is the signature of msg by the key whose x coordinate is key. It takes
-// about 0.1 ms of one core.
+// about 0.1 ms of one core, and a third of that for a key that signs often.
 func Verify(key, msg *[32]byte, sig *[64]byte) bool {
 	c := once()
 	var rx fp.Element

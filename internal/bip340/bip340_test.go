@@ -337,3 +337,32 @@ func TestPublicKey(t *testing.T) {
 		}
 	}
 }
+
+// TestChain adds points where the formulas for others do not hold: to nothing, to itself, to its opposite, and after
+// that; btcec says what the sum is.
+func TestChain(t *testing.T) {
+	for _, list := range [][]int64{
+		{1}, {-1}, {5, 7}, {7, 5, -3}, {4, 4}, {-4, -4}, {1, 1, 2, 4, 8}, {9, -9}, {9, -9, 9, -9}, {9, -9, 3, 8},
+		{1, 2, -3}, {1, 2, -3, 6}, {100, -50, -50, 1}, {1, 2, 3, 6, -12, 5, 5, 10, 20},
+	} {
+		total := int64(0)
+		for _, n := range list {
+			total += n
+		}
+		var wantX, wantY [32]byte
+		if total != 0 {
+			var k btcec.ModNScalar
+			k.SetInt(uint32(max(total, -total)))
+			var p btcec.JacobianPoint
+			if btcec.ScalarBaseMultNonConst(&k, &p); total < 0 {
+				p.Y.Negate(1)
+			}
+			p.ToAffine()
+			p.X.PutBytes(&wantX)
+			p.Y.PutBytes(&wantY)
+		}
+		if x, y := bip340.Chain(list); x != wantX || y != wantY {
+			t.Errorf("%v: (%x, %x), want (%x, %x)", list, x, y, wantX, wantY)
+		}
+	}
+}
