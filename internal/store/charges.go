@@ -25,6 +25,14 @@ func (s *Store) Thread(ctx context.Context, id grasp.EventID) (steward.Thread, e
 	if th, ok := s.recall.thread(b); ok {
 		return th, s.open(ctx, op)
 	}
+	done, err := s.asked.first(ctx, string(b[:]))
+	if err != nil {
+		return steward.Thread{}, fault.Wrap(op, err)
+	}
+	defer done()
+	if th, ok := s.recall.thread(b); ok {
+		return th, s.open(ctx, op)
+	}
 	before := s.recall.departures()
 	if one := s.tray.get(b); one != nil {
 		ev, err := one.row.event()
@@ -36,7 +44,7 @@ func (s *Store) Thread(ctx context.Context, id grasp.EventID) (steward.Thread, e
 		return th, s.open(ctx, op)
 	}
 	var th steward.Thread
-	err := s.lend(ctx, op, func(ctx context.Context, r *reader) error {
+	err = s.lend(ctx, op, func(ctx context.Context, r *reader) error {
 		var seq int64
 		var raw []byte
 		if ok, err := r.row(sqlServed, []any{b[:]}, &seq, &raw); !ok || err != nil {
@@ -89,6 +97,15 @@ func (m *recall) threaded(id id32, th steward.Thread, before int) {
 func (s *Store) Tally(ctx context.Context, list []steward.Charge) ([]int, error) {
 	const op = "store: tally"
 	out, missing := s.recall.tally(list)
+	if len(missing) > 0 {
+		last := list[missing[len(missing)-1]] // the others are known to more
+		done, err := s.asked.first(ctx, string(last[:]))
+		if err != nil {
+			return nil, fault.Wrap(op, err)
+		}
+		defer done()
+		out, missing = s.recall.tally(list)
+	}
 	if len(missing) == 0 {
 		return out, s.open(ctx, op)
 	}

@@ -42,7 +42,7 @@ type recall struct {
 	// is being asked, by so many.
 	tallies map[steward.Charge]int
 	asked   map[steward.Charge]asking
-	behind  bool // what was committed may be seen, and was not learned yet
+	behind  map[steward.Charge]struct{} // for which what was committed may be seen, and was not learned yet
 
 	// threads are served events that others answer.
 	threads map[id32]steward.Thread
@@ -498,11 +498,11 @@ func (m *recall) asks(list []steward.Charge) {
 	}
 }
 
-// lag says whether what is committed may be ahead of what was learned.
-func (m *recall) lag(on bool) {
+// lag says for which charges what is committed may be ahead of what was learned.
+func (m *recall) lag(list map[steward.Charge]struct{}) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.behind = on
+	m.behind = list
 }
 
 // tallied notes what the database said, if sure, of what did not change since anybody asked who has no
@@ -515,7 +515,7 @@ func (m *recall) tallied(list []steward.Charge, counts []int, sure bool) {
 	}
 	for i, c := range list {
 		a := m.asked[c]
-		if sure && !a.old && !m.behind {
+		if _, behind := m.behind[c]; sure && !a.old && !behind {
 			m.tallies[c] = counts[i]
 		}
 		if a.by--; a.by == 0 {

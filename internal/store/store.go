@@ -139,6 +139,7 @@ type Store struct {
 	intake      atomic.Int64  // how many jobs are laid down, at most; changed by the writer alone
 
 	recall  *recall
+	asked   asked
 	tray    *tray
 	waiting atomic.Int64 // how many events wait; changed by the writer alone
 	boxed   atomic.Bool  // there may be placeholders in boxes; changed by the writer alone

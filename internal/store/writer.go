@@ -257,8 +257,14 @@ type writer struct {
 
 // tell says that what the transaction did is about to be seen; told, that those who keep something in
 // memory know of it.
-func (w *writer) tell() {
-	w.recall.lag(true)
+func (w *writer) tell(batch []*request) {
+	ahead := make(map[steward.Charge]struct{})
+	for _, req := range batch {
+		for _, c := range req.lesson.counted {
+			ahead[c] = struct{}{}
+		}
+	}
+	w.recall.lag(ahead)
 	if len(w.filed) > 0 {
 		w.tray.begin()
 		w.turning = true
@@ -270,7 +276,7 @@ func (w *writer) told() {
 		w.tray.end()
 	}
 	w.turning = false
-	w.recall.lag(false)
+	w.recall.lag(nil)
 }
 
 // sync says whether the next transactions are to be on disk when they end.
@@ -325,7 +331,7 @@ func (w *writer) transaction(batch []*request) (err error) {
 	if err = w.tally(ctx, counts); err != nil {
 		return err
 	}
-	w.tell()
+	w.tell(batch)
 	if err = w.exec(ctx, "COMMIT"); err == nil {
 		w.laidDown = w.intake
 	}
