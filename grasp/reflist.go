@@ -18,23 +18,6 @@ type Tips interface {
 // Tip implements Tips.
 func (r Refs) Tip(n RefName) (OID, bool) { o, ok := r[n]; return o, ok }
 
-// PiecesFrom is Pieces without the refs that come before n.
-func (l RefList) PiecesFrom(n RefName) iter.Seq[[]Ref] {
-	return func(yield func([]Ref) bool) {
-		if l.n == 0 {
-			return
-		}
-		for i, c := range l.chunks[l.at(n):] {
-			if i == 0 {
-				c = c[sort.Search(len(c), func(i int) bool { return c[i].Name >= n }):]
-			}
-			if len(c) > 0 && !yield(c) {
-				return
-			}
-		}
-	}
-}
-
 // Coded implements Tips.
 func (r Refs) Coded() iter.Seq2[RefName, OID] {
 	return func(yield func(RefName, OID) bool) {
@@ -48,11 +31,11 @@ func (r Refs) Coded() iter.Seq2[RefName, OID] {
 
 // List returns r in byte order, with nothing peeled.
 func (r Refs) List() RefList {
-	out := make([]Ref, 0, len(r))
+	var m RefListMaker
 	for _, n := range r.Sorted() {
-		out = append(out, Ref{Name: n, OID: r[n]})
+		m.Add(Ref{Name: n, OID: r[n]})
 	}
-	return ListOf(out)
+	return m.List()
 }
 
 // A Ref is one ref of a RefList. Peeled is what an annotated tag finally points to; "" otherwise.
@@ -63,22 +46,21 @@ type Ref struct {
 
 // A RefList is any number of refs in byte order. It does not change: With returns another one, which
 // shares with it what is the same, so that moving one ref among 50,000 costs what moving one among a
-// few hundred does, and so does finding out which one it was. The zero RefList is empty.
+// few hundred does, and so does finding out which one it was. What it says of a ref is part of it: who
+// keeps a name or an id for long, and not the list, keeps some hundred others with it. The zero RefList is
+// empty.
 type RefList struct {
-	chunks [][]Ref // none is empty; each goes on where the one before ends
+	chunks []*chunk // none is empty; each goes on where the one before ends
 	n      int
 }
 
-// A chunk begins with so many refs, and is cut when it has grown to twice as many.
-const chunkLen = 256
-
-// ListOf returns a list of refs, which are in byte order, each name once. It keeps the slice.
+// ListOf returns a list of refs, which are in byte order, each name once.
 func ListOf(refs []Ref) RefList {
-	l := RefList{n: len(refs)}
-	if len(refs) > 0 {
-		l.chunks = slices.AppendSeq(make([][]Ref, 0, len(refs)/chunkLen+1), slices.Chunk(refs, chunkLen))
+	var m RefListMaker
+	for i := range refs {
+		m.Add(refs[i])
 	}
-	return l
+	return m.List()
 }
 
 // Len returns how many refs there are.
@@ -86,7 +68,7 @@ func (l RefList) Len() int { return l.n }
 
 // at returns the chunk in which n is, or would be.
 func (l RefList) at(n RefName) int {
-	return max(0, sort.Search(len(l.chunks), func(i int) bool { return l.chunks[i][0].Name > n })-1)
+	return max(0, sort.Search(len(l.chunks), func(i int) bool { return l.chunks[i].name(0) > n })-1)
 }
 
 // Get returns the ref called n.
@@ -95,11 +77,11 @@ func (l RefList) Get(n RefName) (Ref, bool) {
 		return Ref{}, false
 	}
 	c := l.chunks[l.at(n)]
-	i, ok := slices.BinarySearchFunc(c, n, func(r Ref, n RefName) int { return strings.Compare(string(r.Name), string(n)) })
-	if !ok {
+	i := c.search(n)
+	if i == c.len() || c.name(i) != n {
 		return Ref{}, false
 	}
-	return c[i], true
+	return c.ref(i), true
 }
 
 // Tip implements Tips.
@@ -120,19 +102,46 @@ func (l RefList) All() iter.Seq[Ref] { return l.From("") }
 // From yields the refs that do not come before n, in byte order.
 func (l RefList) From(n RefName) iter.Seq[Ref] {
 	return func(yield func(Ref) bool) {
-		for c := range l.PiecesFrom(n) {
-			for i := range c {
-				if !yield(c[i]) {
+		if l.n == 0 {
+			return
+		}
+		at := l.at(n)
+		from := l.chunks[at].search(n)
+		for _, c := range l.chunks[at:] {
+			for i := from; i < c.len(); i++ {
+				if !yield(c.ref(i)) {
 					return
 				}
 			}
+			from = 0
 		}
 	}
 }
 
-// Pieces yields every ref, in byte order, some hundreds at a time: for those to whom a call for each is
-// too much. They are not to be changed.
-func (l RefList) Pieces() iter.Seq[[]Ref] { return slices.Values(l.chunks) }
+// Spans yields every ref, in byte order, some hundreds at a time.
+func (l RefList) Spans() iter.Seq[Span] { return l.Below("") }
+
+// Below is Spans of the refs whose name begins with prefix. It does not look at the others.
+func (l RefList) Below(prefix RefName) iter.Seq[Span] {
+	return func(yield func(Span) bool) {
+		if l.n == 0 {
+			return
+		}
+		at := l.at(prefix)
+		from := l.chunks[at].search(prefix)
+		for _, c := range l.chunks[at:] {
+			to := c.len()
+			last := !strings.HasPrefix(string(c.name(to-1)), string(prefix))
+			if last { // of those from there on, the ones that begin so come first
+				to = from + sort.Search(to-from, func(i int) bool { return !strings.HasPrefix(string(c.name(from+i)), string(prefix)) })
+			}
+			if from < to && !yield(Span{c, from, to}) || last && from < c.len() {
+				return
+			}
+			from = 0
+		}
+	}
+}
 
 // Coded implements Tips. It does not look at what is below refs/nostr/.
 func (l RefList) Coded() iter.Seq2[RefName, OID] {
@@ -155,18 +164,15 @@ func (l RefList) Coded() iter.Seq2[RefName, OID] {
 
 // Visible returns l without what is not to be told of; l itself if that is all of it.
 func (l RefList) Visible() RefList {
-	for r := range l.All() {
-		if !r.Name.Visible() {
-			var out []Ref
-			for r := range l.All() {
-				if r.Name.Visible() {
-					out = append(out, r)
-				}
+	var hidden []RefName
+	for _, c := range l.chunks {
+		for i := range c.len() {
+			if n := c.name(i); !n.Visible() {
+				hidden = append(hidden, n)
 			}
-			return ListOf(out)
 		}
 	}
-	return l
+	return l.With(nil, hidden)
 }
 
 // Map returns what each ref points to.
@@ -185,49 +191,24 @@ func (l RefList) With(set []Ref, gone []RefName) RefList {
 		return l
 	}
 	if l.n == 0 {
-		return ListOf(slices.Clone(set))
+		return ListOf(set)
 	}
-	out := RefList{chunks: make([][]Ref, 0, len(l.chunks)+1)}
+	m := RefListMaker{list: RefList{chunks: make([]*chunk, 0, len(l.chunks)+1)}}
 	for i, c := range l.chunks {
 		mine, without := len(set), len(gone) // how many of them belong into this chunk
 		if i+1 < len(l.chunks) {
-			next := l.chunks[i+1][0].Name
+			next := l.chunks[i+1].name(0)
 			mine = sort.Search(len(set), func(i int) bool { return set[i].Name >= next })
 			without = sort.Search(len(gone), func(i int) bool { return gone[i] >= next })
 		}
-		if mine+without > 0 {
-			c = merge(c, set[:mine], gone[:without])
-			set, gone = set[mine:], gone[without:]
+		if mine+without == 0 {
+			m.list.add(c)
+			continue
 		}
-		switch {
-		case len(c) >= 2*chunkLen:
-			out.chunks = slices.AppendSeq(out.chunks, slices.Chunk(c, chunkLen))
-		case len(c) > 0:
-			out.chunks = append(out.chunks, c)
-		}
-		out.n += len(c)
+		m.merge(c, set[:mine], gone[:without])
+		set, gone = set[mine:], gone[without:]
 	}
-	return out
-}
-
-// merge returns list with set added or replaced and gone left out. All are in byte order.
-func merge(list, set []Ref, gone []RefName) []Ref {
-	out := make([]Ref, 0, len(list)+len(set))
-	for _, r := range list {
-		for len(set) > 0 && set[0].Name < r.Name {
-			out, set = append(out, set[0]), set[1:]
-		}
-		for len(gone) > 0 && gone[0] < r.Name {
-			gone = gone[1:]
-		}
-		switch {
-		case len(set) > 0 && set[0].Name == r.Name:
-			out, set = append(out, set[0]), set[1:]
-		case len(gone) == 0 || gone[0] != r.Name:
-			out = append(out, r)
-		}
-	}
-	return append(out, set...)
+	return m.list
 }
 
 // Apply returns l with changes made. What is set has nothing peeled.
@@ -251,33 +232,36 @@ func (l RefList) Apply(changes []RefChange) RefList {
 func (l RefList) Diff(was RefList) []RefChange {
 	var out []RefChange
 	a, b := was.chunks, l.chunks
-	var x, y []Ref // what is left of the chunks begun
+	var x, y Span // what is left of the chunks begun
 	for {
-		if len(x) == 0 && len(y) == 0 {
-			for len(a) > 0 && len(b) > 0 && len(a[0]) == len(b[0]) && &a[0][0] == &b[0][0] {
+		if x.Len() == 0 && y.Len() == 0 {
+			for len(a) > 0 && len(b) > 0 && a[0] == b[0] {
 				a, b = a[1:], b[1:]
 			}
 		}
-		if len(x) == 0 && len(a) > 0 {
-			x, a = a[0], a[1:]
+		if x.Len() == 0 && len(a) > 0 {
+			x, a = Span{a[0], 0, a[0].len()}, a[1:]
 		}
-		if len(y) == 0 && len(b) > 0 {
-			y, b = b[0], b[1:]
+		if y.Len() == 0 && len(b) > 0 {
+			y, b = Span{b[0], 0, b[0].len()}, b[1:]
 		}
 		switch {
-		case len(x) == 0 && len(y) == 0:
+		case x.Len() == 0 && y.Len() == 0:
 			return out
-		case len(y) == 0 || len(x) > 0 && x[0].Name < y[0].Name:
-			out = append(out, RefChange{x[0].Name, x[0].OID, ZeroOID})
-			x = x[1:]
-		case len(x) == 0 || y[0].Name < x[0].Name:
-			out = append(out, RefChange{y[0].Name, ZeroOID, y[0].OID})
-			y = y[1:]
+		case y.Len() == 0 || x.Len() > 0 && x.first() < y.first():
+			r := x.Ref(0)
+			out = append(out, RefChange{r.Name, r.OID, ZeroOID})
+			x.from++
+		case x.Len() == 0 || y.first() < x.first():
+			r := y.Ref(0)
+			out = append(out, RefChange{r.Name, ZeroOID, r.OID})
+			y.from++
 		default:
-			if x[0].OID != y[0].OID {
-				out = append(out, RefChange{x[0].Name, x[0].OID, y[0].OID})
+			if is, now := x.Ref(0), y.Ref(0); is.OID != now.OID {
+				out = append(out, RefChange{is.Name, is.OID, now.OID})
 			}
-			x, y = x[1:], y[1:]
+			x.from++
+			y.from++
 		}
 	}
 }

@@ -1,6 +1,10 @@
 package gitdir
 
-import "github.com/gitroost/gitroost/grasp"
+import (
+	"bytes"
+
+	"github.com/gitroost/gitroost/grasp"
+)
 
 // WithStep makes f be called between the steps of what changes the disk.
 func (c Config) WithStep(f func(name string) error) Config {
@@ -20,11 +24,11 @@ var (
 
 // ReprintPackedRefs parses a packed-refs file and writes it again.
 func ReprintPackedRefs(data []byte, write func([]byte) (int, error)) (refs int, err error) {
-	list, _, err := parsePackedRefs(string(data))
+	list, _, err := parsePackedRefs(bytes.NewReader(data))
 	if err != nil {
 		return 0, err
 	}
-	return len(list), writePackedRefs(writerFunc(write), grasp.ListOf(list))
+	return list.Len(), writePackedRefs(writerFunc(write), list)
 }
 
 type writerFunc func([]byte) (int, error)

@@ -2,6 +2,7 @@ package gitdir
 
 import (
 	"bufio"
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -143,7 +144,7 @@ func (r *repo) refsLocked(ctx context.Context) (*state, error) {
 		gen = r.slept.gen // as they were when they were let go of
 	}
 	r.mu.Unlock()
-	return r.keep(newState(grasp.ListOf(list), head, m, gen)), nil
+	return r.keep(newState(list, head, m, gen)), nil
 }
 
 func (r *repo) keep(st *state) *state {
@@ -249,42 +250,33 @@ func (r *repo) looseRefs() (out []string, err error) {
 	return out, err
 }
 
-func (r *repo) readPacked() ([]grasp.Ref, error) {
+func (r *repo) readPacked() (grasp.RefList, error) {
 	f, err := os.Open(filepath.Join(r.path, "packed-refs"))
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
+		return grasp.RefList{}, nil
 	}
 	if err != nil {
-		return nil, err
+		return grasp.RefList{}, err
 	}
 	defer f.Close()
-	// The names share what is read, so it is read once and not copied.
-	var text strings.Builder
-	if fi, err := f.Stat(); err == nil {
-		text.Grow(int(min(fi.Size(), maxPackedRefs)))
-	}
-	if _, err := io.Copy(&text, io.LimitReader(f, maxPackedRefs+1)); err != nil {
-		return nil, err
-	}
-	if text.Len() > maxPackedRefs {
-		return nil, fmt.Errorf("packed-refs is larger than %d bytes", maxPackedRefs)
-	}
-	list, peeled, err := parsePackedRefs(text.String())
+	list, peeled, err := parsePackedRefs(f)
 	if err != nil || peeled {
 		return list, err
 	}
 	// Written by something that peels not at all, or tags only by halves.
 	s, err := r.search()
 	if err != nil {
-		return nil, err
+		return grasp.RefList{}, err
 	}
 	defer s.close()
-	for i, p := range list {
+	var tags []grasp.Ref
+	for p := range list.All() {
 		if info, err := s.object(p.OID); err == nil && info.kind == kindTag {
-			list[i].Peeled = info.peeled
+			p.Peeled = info.peeled
+			tags = append(tags, p)
 		}
 	}
-	return list, nil
+	return list.With(tags, nil), nil
 }
 
 // readHead returns the branch that HEAD names; DefaultHead if it names none.
@@ -323,45 +315,107 @@ func parseHead(data []byte) (grasp.RefName, bool) {
 
 const packedHeader = "# pack-refs with: peeled fully-peeled sorted \n"
 
-// parsePackedRefs reads a packed-refs file. peeled is true if every annotated tag in it says what
-// it points to. The names are parts of text.
-func parsePackedRefs(text string) (list []grasp.Ref, peeled bool, err error) {
-	list = make([]grasp.Ref, 0, strings.Count(text, "\n"))
-	sorted := true
-	for n := 1; text != ""; n++ {
-		line, rest, ok := strings.Cut(text, "\n")
-		if !ok {
-			return nil, false, fmt.Errorf("packed-refs, line %d: cut off", n)
+// parsePackedRefs reads a packed-refs file, line by line: of 50,000 refs nothing is kept but the list. peeled
+// is true if every annotated tag in it says what it points to.
+func parsePackedRefs(file io.Reader) (list grasp.RefList, peeled bool, err error) {
+	var p packedRefs
+	in := bufio.NewReaderSize(file, 64<<10)
+	size := 0
+	var long []byte // a line that is longer than the buffer
+	for n := 1; ; n++ {
+		line, err := in.ReadSlice('\n')
+		for long = long[:0]; err == bufio.ErrBufferFull && size+len(long) <= maxPackedRefs; line, err = in.ReadSlice('\n') {
+			long = append(long, line...)
 		}
-		text = rest
+		if len(long) > 0 {
+			long = append(long, line...)
+			line = long
+		}
+		size += len(line)
 		switch {
-		case strings.HasPrefix(line, "#"):
+		case size > maxPackedRefs:
+			return grasp.RefList{}, false, fmt.Errorf("packed-refs is larger than %d bytes", maxPackedRefs)
+		case err == io.EOF && len(line) == 0:
+			list, err := p.end()
+			return list, peeled, err
+		case err == io.EOF:
+			return grasp.RefList{}, false, fmt.Errorf("packed-refs, line %d: cut off", n)
+		case err != nil:
+			return grasp.RefList{}, false, err
+		}
+		line = line[:len(line)-1]
+		switch {
+		case bytes.HasPrefix(line, []byte("#")):
 			if n == 1 {
-				peeled = strings.Contains(line+" ", " fully-peeled ")
+				peeled = strings.Contains(string(line)+" ", " fully-peeled ")
 			}
-		case strings.HasPrefix(line, "^"):
-			if len(list) == 0 || list[len(list)-1].Peeled != "" || !grasp.IsHex(line[1:], 40) {
-				return nil, false, fmt.Errorf("packed-refs, line %d: not a peeled id", n)
+		case bytes.HasPrefix(line, []byte("^")):
+			if !p.has || len(p.peeled) > 0 || !isID(line[1:]) {
+				return grasp.RefList{}, false, fmt.Errorf("packed-refs, line %d: not a peeled id", n)
 			}
-			list[len(list)-1].Peeled = grasp.OID(line[1:])
+			p.peeled = append(p.peeled, line[1:]...)
 		default:
-			if len(line) < 42 || line[40] != ' ' || !grasp.IsHex(line[:40], 40) || grasp.OID(line[:40]).IsZero() || strings.ContainsAny(line, "\r\x00") {
-				return nil, false, fmt.Errorf("packed-refs, line %d: not a ref", n)
+			if len(line) < 42 || line[40] != ' ' || !isID(line[:40]) || string(line[:40]) == string(grasp.ZeroOID) || bytes.ContainsAny(line, "\r\x00") {
+				return grasp.RefList{}, false, fmt.Errorf("packed-refs, line %d: not a ref", n)
 			}
-			p := grasp.Ref{Name: grasp.RefName(line[41:]), OID: grasp.OID(line[:40])}
-			sorted = sorted && (len(list) == 0 || list[len(list)-1].Name < p.Name)
-			list = append(list, p)
+			p.next(line[41:], line[:40])
 		}
 	}
-	if !sorted {
-		slices.SortStableFunc(list, func(a, b grasp.Ref) int { return cmp.Compare(a.Name, b.Name) })
-		for i := 1; i < len(list); i++ {
-			if list[i].Name == list[i-1].Name {
-				return nil, false, fmt.Errorf("packed-refs: %q stands there twice", list[i].Name)
-			}
+}
+
+// isID is grasp.IsHex for 40 digits that stand in a buffer.
+func isID(b []byte) bool {
+	for _, c := range b {
+		if (c < '0' || c > '9') && (c < 'a' || c > 'f') {
+			return false
 		}
 	}
-	return list, peeled, nil
+	return len(b) == 40
+}
+
+// packedRefs are the refs of a file that is being read. The last one is held back, for what it points to
+// may be on the next line.
+type packedRefs struct {
+	in grasp.RefListMaker
+
+	has               bool
+	name, oid, peeled []byte
+
+	unsorted []grasp.Ref // all of them, once one has come before the one before
+}
+
+func (p *packedRefs) next(name, oid []byte) {
+	sorted := !p.has || bytes.Compare(p.name, name) < 0
+	p.flush()
+	if !sorted && p.unsorted == nil {
+		list := p.in.List()
+		p.unsorted = slices.AppendSeq(make([]grasp.Ref, 0, list.Len()+1), list.All())
+	}
+	p.has, p.name, p.oid, p.peeled = true, append(p.name[:0], name...), append(p.oid[:0], oid...), p.peeled[:0]
+}
+
+func (p *packedRefs) flush() {
+	switch {
+	case !p.has:
+	case p.unsorted != nil:
+		p.unsorted = append(p.unsorted, grasp.Ref{Name: grasp.RefName(p.name), OID: grasp.OID(p.oid), Peeled: grasp.OID(p.peeled)})
+	default:
+		p.in.AddBytes(p.name, p.oid, p.peeled)
+	}
+}
+
+func (p *packedRefs) end() (grasp.RefList, error) {
+	p.flush()
+	if p.unsorted == nil {
+		return p.in.List(), nil
+	}
+	slices.SortStableFunc(p.unsorted, func(a, b grasp.Ref) int { return cmp.Compare(a.Name, b.Name) })
+	for i := 1; i < len(p.unsorted); i++ {
+		if p.unsorted[i].Name == p.unsorted[i-1].Name {
+			return grasp.RefList{}, fmt.Errorf("packed-refs: %q stands there twice", p.unsorted[i].Name)
+		}
+	}
+	return grasp.ListOf(p.unsorted), nil
 }
 
 // writePackedRefs writes list as git does.
