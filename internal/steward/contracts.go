@@ -35,8 +35,8 @@ type Ledger interface {
 	// those with waiting events.
 	Unsettled(ctx context.Context) ([]string, error)
 
-	// SettledRefs returns the refs of repo as of the last Commit that moved any.
-	SettledRefs(ctx context.Context, repo grasp.Addr) (grasp.Refs, error)
+	// SettledRefs returns the refs of repo as of the last Commit that moved any, with nothing peeled.
+	SettledRefs(ctx context.Context, repo grasp.Addr) (grasp.RefList, error)
 
 	// Placeholders returns the PR refs in contributors' boxes that have no accepted event: of one
 	// box, of all boxes of an identifier if Repo has no Owner, or of one Event if Repo is zero.

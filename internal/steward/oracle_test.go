@@ -255,10 +255,11 @@ func (w *world) agreeOnBox(box grasp.Addr) error {
 // a reason for everything.
 func (w *world) recorded(repo grasp.Addr, refs grasp.Refs) error {
 	owner := repo.Owner
-	settled, err := w.mem.SettledRefs(context.Background(), repo)
+	list, err := w.mem.SettledRefs(context.Background(), repo)
 	if err != nil {
 		return err
 	}
+	settled := list.Map()
 	if !maps.Equal(settled, refs) {
 		return fmt.Errorf("settled refs of %s's repository differ from the disk: %v", who(owner), grasp.Diff(settled, refs))
 	}

@@ -360,7 +360,7 @@ func (s *Steward) moved(ctx context.Context, repo grasp.Addr, is *grasp.Snapshot
 	if err != nil {
 		return nil, fault.Wrap("steward: settled refs of "+repo.String(), err)
 	}
-	return is.Refs.Diff(refs.List()), nil
+	return is.Refs.Diff(refs), nil
 }
 
 // dirty remembers an identifier whose settlement failed; Sweep tries again.

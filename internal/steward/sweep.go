@@ -292,7 +292,7 @@ func (s *Steward) raze(ctx context.Context, repo grasp.Addr) error {
 			c.Orphans = append(c.Orphans, Orphan{Repo: repo, Event: o.Event})
 		}
 	}
-	if changes := grasp.Diff(refs, nil); len(changes) > 0 {
+	if changes := (grasp.RefList{}).Diff(refs); len(changes) > 0 {
 		c.Moves = []Moved{{Repo: repo, Changes: changes}}
 	}
 	if _, err := s.commit(ctx, repo.ID, c); err != nil {

@@ -21,7 +21,7 @@ const (
 	sqlLost = `SELECT r.identifier, r.owner, r.event, 0, 1 FROM box_refs r WHERE r.identifier = ?1
 		AND NOT EXISTS (SELECT 1 FROM events e WHERE e.id = r.event)
 		AND NOT EXISTS (SELECT 1 FROM box_orphans o WHERE o.identifier = r.identifier AND o.owner = r.owner AND o.event = r.event)`
-	sqlBoxRefs = `SELECT event, oid FROM box_refs WHERE identifier = ?1 AND owner = ?2`
+	sqlBoxRefs = `SELECT event, oid FROM box_refs WHERE identifier = ?1 AND owner = ?2 ORDER BY event`
 )
 
 // Placeholders returns the PR refs in boxes that have no accepted event: of one box, of all boxes of an
@@ -71,14 +71,16 @@ func (s *Store) orphans(ctx context.Context, op, text string, args []any) ([]ste
 	return out, err
 }
 
-// boxRefs adds the settled refs of a box to refs.
-func (r *reader) boxRefs(ctx context.Context, box grasp.Addr, owner id32, refs grasp.Refs) error {
+// boxRefs adds the settled refs of a box to refs, in byte order: their names differ in the event's id alone.
+func (r *reader) boxRefs(ctx context.Context, box grasp.Addr, owner id32, refs *grasp.RefListMaker) error {
 	return r.rows(ctx, sqlBoxRefs, []any{box.ID, owner[:]}, func(row scanner) error {
 		var event id32
 		var oid []byte
-		err := row.Scan(&event, &oid)
-		refs[grasp.PullRef(event.id())] = grasp.OID(hex.EncodeToString(oid))
-		return err
+		if err := row.Scan(&event, &oid); err != nil {
+			return err
+		}
+		refs.Add(grasp.Ref{Name: grasp.PullRef(event.id()), OID: grasp.OID(hex.EncodeToString(oid))})
+		return nil
 	})
 }
 

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"database/sql"
 	"encoding/hex"
 	"encoding/json"
 	"slices"
@@ -187,26 +188,34 @@ const sqlUnsettled = `SELECT identifier FROM unsettled
 	UNION SELECT s.identifier FROM events e CROSS JOIN subjects s ON s.event = e.seq WHERE e.shelf = 1
 	ORDER BY 1`
 
-// SettledRefs returns the refs of repo as of the last Commit that moved any; none, if none did.
-func (s *Store) SettledRefs(ctx context.Context, repo grasp.Addr) (grasp.Refs, error) {
-	refs := grasp.Refs{}
+// SettledRefs returns the refs of repo as of the last Commit that moved any; none, if none did. They come in
+// the order in which they are kept, and go into the list as they come: there may be tens of thousands.
+func (s *Store) SettledRefs(ctx context.Context, repo grasp.Addr) (grasp.RefList, error) {
+	var refs grasp.RefListMaker
 	err := s.read(ctx, "store: settled refs", func(ctx context.Context, r *reader) error {
+		refs = grasp.RefListMaker{} // of a read that is tried again nothing stays
 		owner, ok := parse32(repo.Owner)
 		if !ok {
 			return nil
 		}
 		if repo.Box {
-			return r.boxRefs(ctx, repo, owner, refs)
+			return r.boxRefs(ctx, repo, owner, &refs)
 		}
-		return r.rows(ctx, `SELECT name, oid FROM refs WHERE identifier = ?1 AND owner = ?2`, []any{repo.ID, owner[:]}, func(row scanner) error {
-			var name string
-			var oid []byte
-			err := row.Scan(&name, &oid)
-			refs[grasp.RefName(name)] = grasp.OID(hex.EncodeToString(oid))
-			return err
+		var name, oid sql.RawBytes
+		var digits []byte
+		return r.rows(ctx, `SELECT name, oid FROM refs WHERE identifier = ?1 AND owner = ?2 ORDER BY name`, []any{repo.ID, owner[:]}, func(row scanner) error {
+			if err := row.Scan(&name, &oid); err != nil {
+				return err
+			}
+			digits = hex.AppendEncode(digits[:0], oid)
+			refs.AddBytes(name, digits, nil)
+			return nil
 		})
 	})
-	return refs, err
+	if err != nil {
+		return grasp.RefList{}, err
+	}
+	return refs.List(), nil
 }
 
 // Lookup answers what the admission of one event depends on. With an empty Source nothing is

@@ -470,11 +470,11 @@ func (m *Memory) Lost(ctx context.Context, id string) ([]steward.Orphan, error) 
 }
 
 // SettledRefs is part of steward.Ledger.
-func (m *Memory) SettledRefs(ctx context.Context, repo grasp.Addr) (grasp.Refs, error) {
+func (m *Memory) SettledRefs(ctx context.Context, repo grasp.Addr) (grasp.RefList, error) {
 	if err := ctx.Err(); err != nil {
-		return nil, fault.Wrap("memory: settled refs", err)
+		return grasp.RefList{}, fault.Wrap("memory: settled refs", err)
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.refs[repo].Apply(nil), nil
+	return m.refs[repo].List(), nil
 }

@@ -40,6 +40,19 @@ func reposAndOrphans(b *bench) {
 	}
 }
 
+// inOrder makes sure that the refs of a list come in byte order, and returns what they point to.
+func inOrder(b *bench, list grasp.RefList) grasp.Refs {
+	b.Helper()
+	last := grasp.RefName("")
+	for r := range list.All() {
+		if r.Name <= last || len(r.OID) != 40 {
+			b.Errorf("%s (%s) comes behind %s", r.Name, r.OID, last)
+		}
+		last = r.Name
+	}
+	return list.Map()
+}
+
 func moves(b *bench) {
 	repo, twin := grasp.Addr{Owner: Key(1), ID: "demo"}, grasp.Addr{Owner: Key(2), ID: "demo"}
 	oid := func(c string) grasp.OID { return grasp.OID(strings.Repeat(c, 40)) }
@@ -48,7 +61,7 @@ func moves(b *bench) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		return got
+		return inOrder(b, got)
 	}
 	if got := refs(repo); got == nil || len(got) != 0 {
 		b.Errorf("refs of what never moved: %v", got)
