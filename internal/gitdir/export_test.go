@@ -2,6 +2,7 @@ package gitdir
 
 import (
 	"bytes"
+	"strings"
 
 	"github.com/gitroost/gitroost/grasp"
 )
@@ -70,4 +71,45 @@ func Content(v *Vault, addr grasp.Addr, o grasp.OID) (kind string, text []byte, 
 func Parse(b []byte) {
 	parseTree(b)
 	parseCommit(b)
+}
+
+// PartHeader is partHeader.
+func PartHeader(b []byte) (k uint8, size int64, used int, back int64, id []byte, ok bool) {
+	kind, size, used, base, ok := partHeader(b)
+	if base.id != nil {
+		id = base.id[:]
+	}
+	return uint8(kind), size, used, base.back, id, ok
+}
+
+// AppendPart writes what PartHeader reads.
+func AppendPart(k uint8, size, back int64, id []byte) []byte {
+	switch {
+	case back > 0:
+		return appendBack(appendPartHead(nil, 6, size), back)
+	case id != nil:
+		return append(appendPartHead(nil, 7, size), id...)
+	}
+	return appendPartHead(nil, kind(k), size)
+}
+
+// TreeEntries reads b as the walk of an ownPack does, ParseTree as that of a push does.
+func TreeEntries(b []byte) (out string, ok bool) {
+	for len(b) > 0 {
+		mode, id, rest, ok := treeEntry(b)
+		if !ok {
+			return "", false
+		}
+		out, b = out+strings.TrimPrefix(mode, "0")+string(id.oid())+" ", rest
+	}
+	return out, true
+}
+
+// ParseTree is parseTree.
+func ParseTree(b []byte) (out string, ok bool) {
+	list, ok := parseTree(b)
+	for _, e := range list {
+		out += strings.TrimPrefix(e.mode, "0") + string(e.oid.oid()) + " "
+	}
+	return out, ok
 }

@@ -286,7 +286,7 @@ func (w *ownPack) tree(text []byte) error {
 
 // treeEntry reads the first entry of a tree.
 func treeEntry(b []byte) (mode string, id raw, rest []byte, ok bool) {
-	i := bytes.IndexByte(b[:min(len(b), 8)], ' ')
+	i := bytes.IndexByte(b[:min(len(b), 7)], ' ')
 	if i <= 0 {
 		return "", id, nil, false
 	}
