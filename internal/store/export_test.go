@@ -291,3 +291,9 @@ func (s *Store) Together(t testing.TB, n int) {
 	}
 	gone.Wait()
 }
+
+// Asked is for tests what lets one of many find out.
+type Asked struct{ a asked }
+
+// First is first.
+func (a *Asked) First(ctx context.Context, name string) (func(), error) { return a.a.first(ctx, name) }

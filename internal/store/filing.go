@@ -16,7 +16,7 @@ const (
 	// Filing begins when nothing was written for fileAfter, or when the tray is nearly full.
 	fileAfter = 250 * time.Millisecond
 	fileRetry = 10 * time.Second // after a failure
-	fileSome  = 128              // events in one transaction; others wait for it
+	fileSome  = 128              // events in one transaction, and twice as many each time as long as nobody comes
 
 	// When the tray is nearly full, more are filed at once: what touches one page together has it written
 	// once. Others wait for that, too, but seldom; twice as many would save a tenth, and keep them waiting twice as long.

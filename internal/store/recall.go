@@ -95,6 +95,7 @@ type kept struct {
 	raw    []byte
 	keys   atomic.Pointer[[][]byte] // tagKeys; made when they are first asked for
 	refs   int                      // ranges that hold it; recall.mu guards it
+	filed  bool                     // of one that lay on the tray; tray.mu guards it
 }
 
 const (

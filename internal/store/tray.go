@@ -143,14 +143,13 @@ func (t *tray) take(list []*trayed) {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	gone := make(map[*kept]struct{}, len(list))
 	touched := make(map[rangeKey]struct{})
 	for _, one := range list {
 		if t.rows[one.row.id] != one {
 			continue
 		}
 		delete(t.rows, one.row.id)
-		gone[one.kept] = struct{}{}
+		one.kept.filed = true
 		t.bytes -= one.row.burden()
 		for _, c := range one.row.charges {
 			if t.tallies[c]--; t.tallies[c] == 0 {
@@ -162,12 +161,13 @@ func (t *tray) take(list []*trayed) {
 		}
 	}
 	for key := range touched {
-		t.lists[key] = slices.DeleteFunc(t.lists[key], func(k *kept) bool { _, ok := gone[k]; return ok })
-		if len(t.lists[key]) == 0 {
+		if rest := slices.DeleteFunc(t.lists[key], func(k *kept) bool { return k.filed }); len(rest) > 0 {
+			t.lists[key] = rest
+		} else {
 			delete(t.lists, key)
 		}
 	}
-	filed := func(one *trayed) bool { _, ok := gone[one.kept]; return ok }
+	filed := func(one *trayed) bool { return one.kept.filed }
 	t.queue = slices.DeleteFunc(t.queue, filed)
 	t.worded = slices.DeleteFunc(t.worded, filed)
 }

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"runtime"
 	"sync/atomic"
 	"time"
 
@@ -99,6 +100,7 @@ func (s *Store) write() {
 	}
 	light, heavy := s.light, s.queue // nil when closed and empty
 	busy := false                    // since the last Rest
+	lot := fileSome                  // how many events are filed next while nobody writes
 	idle := time.NewTimer(fileAfter)
 	defer idle.Stop()
 	for light != nil || heavy != nil {
@@ -132,14 +134,17 @@ func (s *Store) write() {
 					idle.Reset(time.Millisecond)
 				}
 			case s.tray.len() == 0:
-			case !s.fileNow(fileSome):
+			case !s.fileNow(lot):
 				idle.Reset(fileRetry)
 			default:
+				lot = min(2*lot, fileMany)
 				idle.Reset(time.Millisecond) // others first, if there are any
 			}
 			continue
 		}
-		// Nothing waits for company: while one batch is synced the next one gathers.
+		// Nothing waits for company: while one batch is synced the next one gathers. But who can go on at this
+		// moment, and may be about to bring something, goes first: each transaction costs a sync.
+		runtime.Gosched()
 		gather(light, s.cfg.Batch-len(batch), take)
 		gather(heavy, min(maxHeavy, s.cfg.Batch-len(batch)), take)
 		busy = true
@@ -157,6 +162,7 @@ func (s *Store) write() {
 		if s.tray.full() { // faster than it was filled
 			s.fileNow(max(fileMany, 2*s.cfg.Batch))
 		}
+		lot = fileSome
 		idle.Reset(fileAfter)
 	}
 	for s.tray.len() > 0 && s.fileNow(fileMany) {
