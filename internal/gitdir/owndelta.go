@@ -8,6 +8,7 @@ import (
 	"io"
 	"sync"
 
+	"github.com/klauspost/compress/flate"
 	"github.com/klauspost/compress/zlib"
 )
 
@@ -15,6 +16,11 @@ const (
 	maxAnew   = 8 << 20 // an object that is made of deltas here, in bytes
 	smallAnew = 1 << 20 // up to which size several are made at a time
 	keptBases = 2 << 20 // contents that one maker keeps because others are made of them
+)
+
+const (
+	blockSize = 32 << 10
+	maxBlocks = 32 // that one maker keeps
 )
 
 // errDamaged: what lies on the disk is not what came.
@@ -27,12 +33,20 @@ type maker struct {
 	delta []byte
 	src   bytes.Reader
 	z     io.ReadCloser // nil before the first use
+	block [maxBlocks]block
 	out   bytes.Buffer
 	zw    *zlib.Writer // nil before the first use
 
 	kept  map[int32][]byte
 	order []int32
 	bytes int
+}
+
+// A block is a piece of a pack: what an object is made of is mostly near to it, and most of that is small.
+type block struct {
+	of   *openPack
+	at   int64
+	data []byte
 }
 
 var makers = sync.Pool{New: func() any { return &maker{kept: map[int32][]byte{}} }}
@@ -43,6 +57,9 @@ func (m *maker) done() {
 	clear(m.kept)
 	m.order, m.bytes = m.order[:0], 0
 	m.src.Reset(nil)
+	for i := range m.block {
+		m.block[i].of = nil
+	}
 	makers.Put(m)
 }
 
@@ -125,33 +142,75 @@ func (m *maker) inflate(o *openPacks, i int32, buf []byte) ([]byte, error) {
 	if t.size > maxAnew || n > maxAnew+maxAnew/8 {
 		return buf, errOpaque
 	}
-	m.in = room(m.in, n)
-	if _, err := p.file.ReadAt(m.in, t.off); err != nil {
-		return buf, noEOF(err)
-	}
-	if crc32.ChecksumIEEE(m.in) != p.sum(t.place) {
-		return buf, errDamaged
-	}
-	m.src.Reset(m.in[t.data:])
-	var err error
-	if m.z == nil {
-		m.z, err = zlib.NewReader(&m.src)
-	} else {
-		err = m.z.(zlib.Resetter).Reset(&m.src, nil)
-	}
+	b, err := m.read(p, t.off, n)
 	if err != nil {
-		m.z = nil
+		return buf, err
+	}
+	// This is the checksum of what came, which was inflated and looked at then: that of the data is the same.
+	if crc32.ChecksumIEEE(b) != p.sum(t.place) {
 		return buf, errDamaged
+	}
+	b = b[t.data:]
+	if len(b) < 2 || b[0]&15 != 8 || b[1]&0x20 != 0 || (int(b[0])<<8|int(b[1]))%31 != 0 {
+		return buf, errDamaged
+	}
+	m.src.Reset(b[2:])
+	if m.z == nil {
+		m.z = flate.NewReader(&m.src)
+	} else if err := m.z.(flate.Resetter).Reset(&m.src, nil); err != nil {
+		return buf, err
 	}
 	buf = room(buf, t.size)
 	if _, err := io.ReadFull(m.z, buf); err != nil {
 		return buf, errDamaged
 	}
 	var end [1]byte
-	if n, err := m.z.Read(end[:]); n != 0 || err != io.EOF { // its checksum is looked at here
+	if n, err := m.z.Read(end[:]); n != 0 || err != io.EOF {
 		return buf, errDamaged
 	}
 	return buf, nil
+}
+
+// read returns n bytes of p from off on, which are there. They are valid until the next call.
+func (m *maker) read(p *openPack, off, n int64) ([]byte, error) {
+	b, err := m.near(p, off)
+	if err != nil {
+		return nil, err
+	}
+	if int64(len(b)) >= n {
+		return b[:n], nil
+	}
+	m.in = room(m.in, n)
+	have := copy(m.in, b)
+	if n-int64(have) <= blockSize {
+		if b, err = m.near(p, off+int64(have)); err == nil && len(b) >= int(n)-have {
+			copy(m.in[have:], b)
+			return m.in, nil
+		}
+	}
+	if _, err := p.file.ReadAt(m.in[have:], off+int64(have)); err != nil {
+		return nil, noEOF(err)
+	}
+	return m.in, nil
+}
+
+// near returns what is in the block where off is, from there on.
+func (m *maker) near(p *openPack, off int64) ([]byte, error) {
+	at := off &^ (blockSize - 1)
+	b := &m.block[at/blockSize%maxBlocks]
+	if b.of != p || b.at != at {
+		b.of = nil
+		b.data = room(b.data, blockSize)
+		n, err := p.file.ReadAt(b.data, at)
+		if err != nil && err != io.EOF {
+			return nil, err
+		}
+		b.of, b.at, b.data = p, at, b.data[:n]
+	}
+	if int64(len(b.data)) <= off-at {
+		return nil, io.ErrUnexpectedEOF
+	}
+	return b.data[off-at:], nil
 }
 
 // room returns n bytes, in buf if they fit.

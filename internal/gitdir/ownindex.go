@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
-	"io"
 	"io/fs"
 	"os"
 	"slices"
@@ -251,13 +250,13 @@ func (o *openPacks) oid(i int32) grasp.OID {
 }
 
 // look reads what stands before the data of part i and of all that it is made of.
-func (o *openPacks) look(i int32) error {
+func (o *openPacks) look(m *maker, i int32) error {
 	var chain [maxOwnChain + 1]int32
 	n := 0
 	for {
 		fresh := o.parts[i].end == 0
 		if fresh {
-			if err := o.head(i); err != nil {
+			if err := o.head(m, i); err != nil {
 				return err
 			}
 		}
@@ -288,19 +287,18 @@ func (o *openPacks) look(i int32) error {
 }
 
 // head reads what stands before the data of part i. The kind of a delta is not known yet.
-func (o *openPacks) head(i int32) error {
+func (o *openPacks) head(m *maker, i int32) error {
 	t := &o.parts[i]
 	p := o.list[t.pack]
 	_, end, ok := p.at(t.off)
 	if !ok {
 		return errOpaque
 	}
-	var buf [partHead]byte
-	n, err := p.file.ReadAt(buf[:min(end-t.off, partHead)], t.off)
-	if err != nil && err != io.EOF {
+	b, err := m.read(p, t.off, min(end-t.off, partHead))
+	if err != nil {
 		return err
 	}
-	k, size, data, base, ok := partHeader(buf[:n])
+	k, size, data, base, ok := partHeader(b)
 	if !ok || int64(data) >= end-t.off {
 		return errOpaque
 	}

@@ -149,7 +149,7 @@ func (w *ownPack) add(o *raw) (i int32, fresh bool, err error) {
 func (w *ownPack) want(ctx context.Context, id raw) error {
 	i, err := w.o.find(&id)
 	if err == nil {
-		err = w.o.look(i)
+		err = w.o.look(w.m, i)
 	}
 	if err != nil {
 		return err
@@ -185,7 +185,7 @@ func (w *ownPack) tags(ctx context.Context, id raw) error {
 		if i, err = w.o.find(&id); err != nil {
 			return err
 		}
-		if err := w.o.look(i); err != nil {
+		if err := w.o.look(w.m, i); err != nil {
 			return err
 		}
 		if w.o.parts[i].kind != kindTag {
@@ -197,7 +197,7 @@ func (w *ownPack) tags(ctx context.Context, id raw) error {
 
 // text returns the content of part i, which must be of kind k.
 func (w *ownPack) text(ctx context.Context, i int32, k kind) ([]byte, error) {
-	if err := w.o.look(i); err != nil {
+	if err := w.o.look(w.m, i); err != nil {
 		return nil, err
 	}
 	if w.o.parts[i].kind != k {

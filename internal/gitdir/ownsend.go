@@ -57,7 +57,7 @@ func (s *sending) plan() error {
 		return cmp.Or(cmp.Compare(x.pack, y.pack), cmp.Compare(x.off, y.off))
 	})
 	for _, i := range s.sent {
-		if err := o.look(i); err != nil {
+		if err := o.look(s.m, i); err != nil {
 			return err
 		}
 		t := &o.parts[i]
