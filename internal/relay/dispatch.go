@@ -45,6 +45,7 @@ type dispatcher struct {
 	words   map[string]*bucket // searches by a word they ask for
 	starts  map[string]*bucket // searches by the beginning of a word
 	others  bucket
+	subject subject // what is being told of; room for it is made once
 
 	searches atomic.Int64 // how many matchers have a search
 }
@@ -172,14 +173,17 @@ func (s slot) leave() {
 // each calls deliver once for every subscription that ev matches, however many of its filters
 // do (check 97). deliver must not block and must not call the dispatcher.
 func (d *dispatcher) each(ev *nostr.Event, deliver func(*subscription)) {
-	s := newSubject(ev)
+	var words *search.Index
 	// A search that is opened after this finds the event in the store.
 	if d.searches.Load() > 0 && search.Has(ev.Kind) {
-		s.words = search.NewIndex(ev)
+		words = search.NewIndex(ev)
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.gen++
+	s := &d.subject
+	s.take(ev, words)
+	defer s.let()
 	visit := func(b *bucket) {
 		if b == nil {
 			return

@@ -58,8 +58,12 @@ type subject struct {
 	words *search.Index // nil: no open search can find it
 }
 
-func newSubject(ev *nostr.Event) *subject {
-	s := &subject{ev: ev}
+// maxRoom is for how many values of one letter room is kept for the next event.
+const maxRoom = 64
+
+// take makes s be ev; let undoes that, and keeps the room.
+func (s *subject) take(ev *nostr.Event, words *search.Index) {
+	s.ev, s.words = ev, words
 	for _, tag := range ev.Tags {
 		if len(tag) < 2 || len(tag[0]) != 1 {
 			continue
@@ -68,7 +72,20 @@ func newSubject(ev *nostr.Event) *subject {
 			s.tags[l] = append(s.tags[l], tag[1])
 		}
 	}
-	return s
+}
+
+func (s *subject) let() {
+	s.ev, s.words = nil, nil
+	for l, values := range s.tags {
+		if len(values) == 0 {
+			continue
+		}
+		clear(values)
+		if s.tags[l] = values[:0]; cap(values) > maxRoom {
+			s.tags[l] = nil
+		}
+		s.seen[l] = nil
+	}
 }
 
 // any reports whether one of the subject's values for letter l is in want.

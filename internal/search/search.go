@@ -10,6 +10,7 @@
 package search
 
 import (
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -82,6 +83,9 @@ func Of(ev *nostr.Event) Words {
 	return w
 }
 
+// bytesPerWord is how long words are, with what parts them: somewhat more than most.
+const bytesPerWord = 6
+
 // A budget bounds how many bytes are looked at.
 type budget struct{ left int }
 
@@ -92,6 +96,7 @@ func (b *budget) add(list *[]string, text string) {
 	if before > 0 {
 		*list = append(*list, Gap)
 	}
+	*list = slices.Grow(*list, len(text)/bytesPerWord)
 	split(text, func(word string, _ place) { *list = append(*list, word) })
 	if len(*list) == before+1 && before > 0 {
 		*list = (*list)[:before] // there was nothing behind the gap
