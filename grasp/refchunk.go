@@ -7,7 +7,7 @@ import (
 
 const (
 	// A chunk begins with at most so many refs and bytes, and is cut when it has grown to twice as much.
-	chunkLen  = 256
+	chunkLen  = 512
 	chunkText = 32 << 10
 
 	// maxPacket is how long a packet of git's protocol can be, its four digits included.
@@ -207,6 +207,7 @@ func (m *RefListMaker) merge(c *chunk, set []Ref, gone []RefName) {
 	for i := range set {
 		text += nameAt + len(set[i].Name) + 1 + len(peeledMark) + len(set[i].Peeled)
 	}
+	m.text, m.at = slices.Grow(m.text, min(text, 2*chunkText)), slices.Grow(m.at, min(refs, 2*chunkLen))
 	size := 1
 	if refs < 2*chunkLen && text <= 2*chunkText {
 		size = 2

@@ -1,9 +1,11 @@
 package gitdir_test
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -148,8 +150,33 @@ func TestPackedRefs(t *testing.T) {
 		!strings.HasSuffix(got, "refs/heads/a\n2222222222222222222222222222222222222222 refs/heads/z\n") {
 		t.Errorf("%q, %v", got, err)
 	}
+	// Many, and some whose line is longer than what is read at a time; then the same from behind, each tag with what it points to.
+	var sorted, backwards strings.Builder
+	sorted.WriteString("# pack-refs with: peeled fully-peeled sorted \n")
+	var lines []string
+	for i := range 3000 {
+		line := fmt.Sprintf("%040x refs/tags/%05d", i+1, i)
+		if i%700 == 1 {
+			line += strings.Repeat("x", 30_000*(i%9))
+		}
+		if i%3 == 0 {
+			line += fmt.Sprintf("\n^%040x", 2*i)
+		}
+		lines = append(lines, line+"\n")
+		sorted.WriteString(line + "\n")
+	}
+	for _, line := range slices.Backward(lines) {
+		backwards.WriteString(line)
+	}
+	for what, text := range map[string]string{"sorted": sorted.String(), "backwards": backwards.String()} {
+		if got, n, err := reprint([]byte(text)); got != sorted.String() || n != len(lines) || err != nil {
+			t.Errorf("%s: %d refs, %d bytes, %v", what, n, len(got), err)
+		}
+	}
 	for _, bad := range []string{
-		"1111111111111111111111111111111111111111 refs/heads/main", // cut off
+		"1111111111111111111111111111111111111111 refs/heads/main",                                      // cut off
+		packedSample + "1111111111111111111111111111111111111111 refs/z" + strings.Repeat("z", 100_000), // likewise
+		packedSample + "1111111111111111111111111111111111111111 refs/heads/main\n",                     // twice, and not sorted
 		"^3333333333333333333333333333333333333333\n",
 		"1111111111111111111111111111111111111111\trefs/heads/main\n",
 		"111111111111111111111111111111111111111 refs/heads/main\n",

@@ -78,6 +78,72 @@ func TestLsRefsAnswer(t *testing.T) {
 	}
 }
 
+// Whatever was done to a list, answers say of each ref what they would say if it were asked for alone (H-203, H-205, H-207).
+func TestAnswersOfLargeLists(t *testing.T) {
+	pull := func(i int) grasp.RefName { return grasp.PullRef(grasp.EventID(fmt.Sprintf("%064x", i))) }
+	var refs []grasp.Ref
+	for i := range 2500 {
+		refs = append(refs, grasp.Ref{Name: grasp.RefName(fmt.Sprintf("refs/heads/%05d", i)), OID: grasp.OID(one)})
+	}
+	for i := range 2500 {
+		refs = append(refs, grasp.Ref{Name: pull(i), OID: grasp.OID(two)})
+	}
+	for i := range 2500 {
+		r := grasp.Ref{Name: grasp.RefName(fmt.Sprintf("refs/tags/%05d", i)), OID: grasp.OID(hexA)}
+		if i%10 < 3 || i > 2000 {
+			r.Peeled = grasp.OID(one)
+		}
+		refs = append(refs, r)
+	}
+	list := grasp.ListOf(refs)
+	for i := range 50 { // and they are not as they were read any more
+		list = list.With([]grasp.Ref{{Name: pull(7 * i), OID: grasp.OID(hexA)}, {Name: grasp.RefName(fmt.Sprintf("refs/tags/%05d.1", 40*i)), OID: grasp.OID(one), Peeled: grasp.OID(two)}},
+			[]grasp.RefName{grasp.RefName(fmt.Sprintf("refs/heads/%05d", 3*i+1)), pull(7*i + 3)})
+	}
+	snap := &grasp.Snapshot{Refs: list, Head: "refs/heads/00000"}
+	for _, prefixes := range [][]string{nil, {"refs/"}, {"refs/heads/", "refs/tags/", "HEAD"}, {"refs/nostr/"}, {"refs/tags/01"}, {"refs/heads/02499", "refs/tags/00000"}} {
+		for _, peel := range []bool{true, false} {
+			var want strings.Builder
+			if prefixes == nil || slices.Contains(prefixes, "HEAD") {
+				want.WriteString(pkts(one + " HEAD\n"))
+			}
+			for r := range list.All() {
+				line := string(r.OID) + " " + string(r.Name)
+				if peel && r.Peeled != "" {
+					line += " peeled:" + string(r.Peeled)
+				}
+				if prefixes == nil || slices.ContainsFunc(prefixes, func(p string) bool { return strings.HasPrefix(string(r.Name), p) }) {
+					want.WriteString(pkts(line + "\n"))
+				}
+			}
+			a := (&gitwire.LsRefs{Peel: peel, Prefixes: prefixes}).Answer(snap)
+			if got := string(a.Append(nil)); got != want.String()+"0000" {
+				t.Errorf("%q, peeled %t: %d bytes, want %d", prefixes, peel, len(got), want.Len()+4)
+			}
+			sent(t, fmt.Sprint(prefixes, peel), a)
+		}
+	}
+	var fetchers, pushers []string
+	for r := range list.All() {
+		line := string(r.OID) + " " + string(r.Name) + "\n"
+		fetchers, pushers = append(fetchers, line), append(pushers, line)
+		if r.Peeled != "" {
+			fetchers = append(fetchers, string(r.Peeled)+" "+string(r.Name)+"^{}\n")
+		}
+	}
+	for what, c := range map[string]struct {
+		a     gitwire.Answer
+		lines []string
+	}{
+		"fetching": {gitwire.UploadAdvert(snap, 0, anAgent), fetchers}, "pushing": {gitwire.ReceiveAdvert(snap, anAgent), pushers[1:]},
+	} {
+		if got := string(c.a.Append(nil)); !strings.HasSuffix(got, "\n"+pkts(append(c.lines, "0000")...)) {
+			t.Errorf("%s: %d bytes that do not end in the refs", what, len(got))
+		}
+		sent(t, what, c.a)
+	}
+}
+
 func TestAgentIsOneWord(t *testing.T) {
 	for in, want := range map[string]string{"": "gitroost/dev", "0.1.0": "gitroost/0.1.0", "1 2\n3\x00é": "gitroost/1.2.3.."} {
 		if got := gitwire.Agent(in); got != want {
