@@ -45,6 +45,9 @@ func suits(req *gitwire.FetchRequest, haves []grasp.OID) bool {
 // ownPack answers req, which suits. It is not done, and nothing was written, if git has to.
 func (r *repo) ownPack(ctx context.Context, st *state, req *gitwire.FetchRequest, wants []grasp.OID, end border, out *gitwire.PackWriter) (done bool, err error) {
 	const op = "gitdir: make a pack"
+	if r.doubts() {
+		return false, nil
+	}
 	for _, name := range []string{"objects/info/alternates", "info/grafts"} {
 		if _, err := os.Lstat(filepath.Join(r.path, name)); !errors.Is(err, fs.ErrNotExist) {
 			return false, nil
@@ -55,9 +58,6 @@ func (r *repo) ownPack(ctx context.Context, st *state, req *gitwire.FetchRequest
 		return false, nil
 	}
 	defer o.close()
-	if r.doubts(o) {
-		return false, nil
-	}
 	w := &ownPack{o: o, m: makers.Get().(*maker), bare: req.Filter == noBlobs, cut: grasp.OIDSet{}}
 	for _, c := range end.cut {
 		w.cut.Add(c)
@@ -90,9 +90,9 @@ func (r *repo) ownPack(ctx context.Context, st *state, req *gitwire.FetchRequest
 	}
 	var gone *run.WriteError
 	if err != nil && !errors.As(err, &gone) && ctx.Err() == nil {
-		// Whoever reads sees that this is not all; next time git is asked.
-		r.doubt(o)
-		r.v.log.Warn("a pack could not be made of what is on disk; git makes the next ones", "repo", r.addr.String(), "err", err)
+		// Whoever reads sees that this is not all; from now on git is asked.
+		r.doubt()
+		r.v.log.Warn("a pack could not be made of what is on disk; git makes the next ones of this repository", "repo", r.addr.String(), "err", err)
 	}
 	return true, explain(op, err, fault.Internal, "")
 }
@@ -308,29 +308,15 @@ func treeEntry(b []byte) (mode string, id raw, rest []byte, ok bool) {
 	return mode, raw(rest[:rawLen]), rest[rawLen:], true
 }
 
-// A doubt is about the packs that a repository had when an answer of ours broke off.
-type doubt struct {
-	packs   int
-	objects int64
-}
-
-func doubtOf(o *openPacks) doubt {
-	d := doubt{packs: len(o.list)}
-	for _, p := range o.list {
-		d.objects += int64(p.n)
-	}
-	return d
-}
-
-// doubt has git make the packs of r until upkeep or a push has changed its packs.
-func (r *repo) doubt(o *openPacks) {
+// doubt has git make the packs of r for as long as r is remembered: whoever fetches fails once, not after each push.
+func (r *repo) doubt() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.doubted = doubtOf(o)
+	r.doubted = true
 }
 
-func (r *repo) doubts(o *openPacks) bool {
+func (r *repo) doubts() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.doubted == doubtOf(o)
+	return r.doubted
 }

@@ -2,6 +2,10 @@ package gitdir_test
 
 import (
 	"bytes"
+	"compress/zlib"
+	"crypto/sha1"
+	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -281,6 +285,55 @@ func ownPackLeft(t *testing.T, h *house, c []grasp.OID) {
 	}
 	if started := sameAsUploadPack(t, h, true, request); len(started) > 0 {
 		t.Errorf("started %v", started)
+	}
+}
+
+// A delta that says little and makes much of it is not made in memory here: the answer breaks off, and git makes the
+// next one.
+func TestOwnPackHostileDelta(t *testing.T) {
+	h, w := open(t), newWork(t)
+	small := strings.Repeat("the same line\n", 75_000)
+	before := w.commit("a", small)
+	after := w.commit("a", strings.Repeat(small, 9))
+	base, much := w.tip(string(before)+":a"), w.tip(string(after)+":a")
+	number := func(n int) (b []byte) {
+		for ; n > 127; n >>= 7 {
+			b = append(b, byte(n)|0x80)
+		}
+		return append(b, byte(n))
+	}
+	delta := append(number(len(small)), number(9*len(small))...)
+	for range 9 { // copies of all of the base, from its beginning on
+		for off := 0; off < len(small); off += 0xffff {
+			n := min(0xffff, len(small)-off)
+			delta = append(delta, 0xb7, byte(off), byte(off>>8), byte(off>>16), byte(n), byte(n>>8))
+		}
+	}
+	list := strings.Fields(w.git("rev-list", "--objects", "--no-object-names", "main"))
+	pack := binary.BigEndian.AppendUint32([]byte("PACK\x00\x00\x00\x02"), uint32(len(list)))
+	for _, o := range list {
+		var id []byte
+		kind := map[string]uint8{"commit": 1, "tree": 2, "blob": 3}[w.git("cat-file", "-t", o)]
+		text := []byte(git(t, w.dir, nil, "cat-file", w.git("cat-file", "-t", o), o))
+		if o == string(much) {
+			id, text = must1(hex.DecodeString(string(base))), delta
+		}
+		pack = append(pack, gitdir.AppendPart(kind, int64(len(text)), 0, id)...)
+		var z bytes.Buffer
+		zw := zlib.NewWriter(&z)
+		must1(zw.Write(text))
+		must(t, zw.Close())
+		pack = append(pack, z.Bytes()...)
+	}
+	sum := sha1.Sum(pack)
+	must(t, h.push(demo, bytes.NewReader(append(pack, sum[:]...)), create(mainRef, after)))
+	request := fetch2(line("ofs-delta"), line("deepen 1"), line("want %s\n", after))
+	out, err := uploadedAs(t, h, 2, true, request)
+	if err == nil || strings.HasSuffix(out, "0000") {
+		t.Errorf("%v; %d bytes", err, len(out))
+	}
+	if started := sameAsUploadPack(t, h, true, request); started["pack-objects"] != 1 {
+		t.Errorf("the next one: started %v", started)
 	}
 }
 

@@ -47,7 +47,7 @@ type repo struct {
 	packs    *packs   // nil: not listed
 	upkept   *record
 	double   map[string]struct{} // packs of upkeep's beside those that they replace
-	doubted  doubt               // the packs of which an ownPack could not be made
+	doubted  bool                // an ownPack broke off
 	lives    int                 // how often the repository was removed since this repo is remembered
 	complete map[grasp.OID]struct{}
 	order    []grasp.OID // of complete, a ring
@@ -129,6 +129,7 @@ func (r *repo) forget() {
 	defer r.mu.Unlock()
 	r.lives++
 	r.state, r.packs, r.upkept, r.slept = nil, nil, nil, sleeping{}
+	r.doubted = false
 	r.complete, r.order, r.next = map[grasp.OID]struct{}{}, nil, 0
 }
 
