@@ -143,6 +143,10 @@ func TestDoorProcesses(t *testing.T) {
 	none("garbage")
 	w.Git("push", "-q", repo, ":refs/heads/gone") // nothing to delete, nothing to do
 	none("deleting what does not exist")
+	for _, args := range [][]string{{"--depth=1"}, {"--depth=2", "--no-tags"}, {"--depth=1", "--filter=blob:none", "--no-checkout"}} {
+		housetest.Clone(t, repo, args...)
+		none(fmt.Sprint("a clone of the last commits, ", args))
+	}
 
 	housetest.Clone(t, repo)
 	if got := calls(); len(got) != 1 || !strings.HasPrefix(got[0], "pack-objects --revs --stdout") {

@@ -3,9 +3,12 @@ package gitdir
 import (
 	"bytes"
 	"context"
+	"crypto/sha1"
 	"errors"
+	"hash"
 	"hash/crc32"
 	"io"
+	"strconv"
 	"sync"
 
 	"github.com/klauspost/compress/flate"
@@ -34,6 +37,8 @@ type maker struct {
 	src   bytes.Reader
 	z     io.ReadCloser // nil before the first use
 	block [maxBlocks]block
+	sum   hash.Hash // SHA-1, of what is made anew
+	name  [64]byte
 	out   bytes.Buffer
 	zw    *zlib.Writer // nil before the first use
 
@@ -49,7 +54,7 @@ type block struct {
 	data []byte
 }
 
-var makers = sync.Pool{New: func() any { return &maker{kept: map[int32][]byte{}} }}
+var makers = sync.Pool{New: func() any { return &maker{kept: map[int32][]byte{}, sum: sha1.New()} }}
 
 // done gives m back for others. It keeps no large buffers.
 func (m *maker) done() {
@@ -221,14 +226,21 @@ func room(buf []byte, n int64) []byte {
 	return make([]byte, n, n+n/4)
 }
 
-// anew returns part i as it stands in a pack where it is made of nothing else. It is valid until the next call.
+// anew returns part i as it stands in a pack where it is made of nothing else, after it was seen to be what its name says. It is valid until the next call.
 func (m *maker) anew(ctx context.Context, o *openPacks, i int32) ([]byte, error) {
 	text, err := m.content(ctx, o, i, false)
 	if err != nil {
 		return nil, err
 	}
+	t := &o.parts[i]
+	m.sum.Reset()
+	m.sum.Write(append(strconv.AppendInt(append(m.name[:0], t.kind.String()+" "...), int64(len(text)), 10), 0))
+	m.sum.Write(text)
+	if raw(m.sum.Sum(m.name[:0])) != o.list[t.pack].name(t.place) {
+		return nil, errDamaged
+	}
 	m.out.Reset()
-	m.out.Write(appendPartHead(nil, o.parts[i].kind, int64(len(text))))
+	m.out.Write(appendPartHead(m.name[:0], t.kind, int64(len(text))))
 	if m.zw == nil {
 		if m.zw, err = zlib.NewWriterLevel(&m.out, zlib.BestSpeed); err != nil {
 			return nil, err
