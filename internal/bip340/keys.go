@@ -113,7 +113,8 @@ func (c *constants) ready(a *secp256k1.G1Affine) *point {
 	var all fp.Element
 	last := len(odd) - 1
 	all.Mul(&before[last], &odd[last].Z)
-	rest := invert(&all)
+	var rest fp.Element
+	rest.Inverse(&all)
 	for i := last; i >= 0; i-- {
 		var z, zz fp.Element
 		z.Mul(&rest, &before[i]) // 1/Z
