@@ -28,9 +28,8 @@ func Encode(ev *nostr.Event) []byte {
 	return append(b, '}')
 }
 
-// serialize returns the bytes whose SHA-256 is the id of ev, with text written by text.
-func serialize(ev *nostr.Event, text func([]byte, string) []byte) []byte {
-	b := make([]byte, 0, 128+len(ev.Content)+len(ev.Content)/16+len(ev.Tags)*96)
+// serialize appends to b the bytes whose SHA-256 is the id of ev, with text written by text.
+func serialize(b []byte, ev *nostr.Event, text func([]byte, string) []byte) []byte {
 	b = append(b, `[0,"`...)
 	b = append(b, ev.PubKey...)
 	b = append(b, `",`...)
