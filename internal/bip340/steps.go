@@ -15,12 +15,12 @@ import (
 
 const (
 	// Bits of a digit here; digits go from -2^(step-1) to 2^(step-1).
-	stepG = 10
+	stepG = 9
 	stepP = 6
 
 	// Those of G cover a whole scalar, for there is one G; those of a key half a scalar of 129 bits. Both
 	// cover what is carried.
-	stepsG = 26
+	stepsG = 29
 	stepsP = 22
 
 	// familiar is after how many signatures a key is: to make it ready takes as long as a dozen.

@@ -100,6 +100,7 @@ func (s *Store) write() {
 	}
 	light, heavy := s.light, s.queue // nil when closed and empty
 	busy := false                    // since the last Rest
+	company := false                 // in the last batch
 	lot := fileSome                  // how many events are filed next while nobody writes
 	idle := time.NewTimer(fileAfter)
 	defer idle.Stop()
@@ -142,12 +143,15 @@ func (s *Store) write() {
 			}
 			continue
 		}
-		// Nothing waits for company: while one batch is synced the next one gathers. But who can go on at this
-		// moment, and may be about to bring something, goes first: each transaction costs a sync.
-		runtime.Gosched()
+		// Nothing waits for company: while one batch is synced the next one gathers. But where several came
+		// together the last time, who can go on at this moment, and may be about to bring something, goes first:
+		// each transaction costs a sync.
+		if company {
+			runtime.Gosched()
+		}
 		gather(light, s.cfg.Batch-len(batch), take)
 		gather(heavy, min(maxHeavy, s.cfg.Batch-len(batch)), take)
-		busy = true
+		busy, company = true, len(batch) > 1
 		s.writeBatch(batch)
 		for _, req := range batch {
 			if req.err != nil {
