@@ -77,6 +77,13 @@ func TestRefListOfAnyShape(t *testing.T) {
 				t.Fatalf("step %d: change %v of %q, which was %q and is %q", step, c, c.Ref, is, now)
 			}
 		}
+		since := list.Since()
+		for r := range before.All() {
+			since.Was([]byte(r.Name), []byte(r.OID))
+		}
+		if got := since.Changes(); !slices.Equal(got, changes) {
+			t.Fatalf("step %d: %d changes when told of one ref after another, %d otherwise", step, len(got), len(changes))
+		}
 		differ := 0
 		for n := range names {
 			if was[n].OID != model[n].OID {

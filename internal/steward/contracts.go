@@ -35,8 +35,9 @@ type Ledger interface {
 	// those with waiting events.
 	Unsettled(ctx context.Context) ([]string, error)
 
-	// SettledRefs returns the refs of repo as of the last Commit that moved any, with nothing peeled.
-	SettledRefs(ctx context.Context, repo grasp.Addr) (grasp.RefList, error)
+	// Unrecorded returns how the refs of repo, which are now, differ from those as of the last Commit that moved
+	// any, in the order of their names.
+	Unrecorded(ctx context.Context, repo grasp.Addr, now grasp.RefList) ([]grasp.RefChange, error)
 
 	// Placeholders returns the PR refs in contributors' boxes that have no accepted event: of one
 	// box, of all boxes of an identifier if Repo has no Owner, or of one Event if Repo is zero.

@@ -255,13 +255,12 @@ func (w *world) agreeOnBox(box grasp.Addr) error {
 // a reason for everything.
 func (w *world) recorded(repo grasp.Addr, refs grasp.Refs) error {
 	owner := repo.Owner
-	list, err := w.mem.SettledRefs(context.Background(), repo)
+	differ, err := w.mem.Unrecorded(context.Background(), repo, refs.List())
 	if err != nil {
 		return err
 	}
-	settled := list.Map()
-	if !maps.Equal(settled, refs) {
-		return fmt.Errorf("settled refs of %s's repository differ from the disk: %v", who(owner), grasp.Diff(settled, refs))
+	if len(differ) > 0 {
+		return fmt.Errorf("settled refs of %s's repository differ from the disk: %v", who(owner), differ)
 	}
 	journal := grasp.Refs{}
 	for _, m := range w.mem.Moves(repo) {

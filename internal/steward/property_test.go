@@ -95,7 +95,7 @@ func (p *player) move() {
 		p.expected(err)
 		return
 	}
-	step := pick(p, "Commit", "Commit", "Commit", "Apply", "Apply", "Refs", "Have", "View", "Copy", "Admit", "Remove", "SettledRefs", "Event", "Lookup") +
+	step := pick(p, "Commit", "Commit", "Commit", "Apply", "Apply", "Refs", "Have", "View", "Copy", "Admit", "Remove", "Unrecorded", "Event", "Lookup") +
 		fmt.Sprintf("#%d", 1+p.r.IntN(3))
 	after, deadly := p.r.IntN(2) == 0, p.r.IntN(3) == 0
 	p.brk.Break(step, after, deadly)

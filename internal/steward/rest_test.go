@@ -14,8 +14,8 @@ func TestRest(t *testing.T) {
 	repo := grasp.Addr{Owner: alice, ID: "demo"}
 	w.live(repo)
 	asked := 0
-	w.brk.Before("SettledRefs", func() { asked++ })
-	defer w.brk.Before("SettledRefs", nil)
+	w.brk.Before("Unrecorded", func() { asked++ })
+	defer w.brk.Before("Unrecorded", nil)
 	for i, tip := range []st.Object{c2, c3} {
 		for range 3 {
 			w.s.Rest()

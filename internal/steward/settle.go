@@ -356,11 +356,11 @@ func (s *Steward) moved(ctx context.Context, repo grasp.Addr, is *grasp.Snapshot
 	if ok && was.refs != nil {
 		return is.Refs.Diff(was.refs.Refs), nil
 	}
-	refs, err := s.ledger.SettledRefs(ctx, repo)
+	changes, err := s.ledger.Unrecorded(ctx, repo, is.Refs)
 	if err != nil {
 		return nil, fault.Wrap("steward: settled refs of "+repo.String(), err)
 	}
-	return is.Refs.Diff(refs), nil
+	return changes, nil
 }
 
 // dirty remembers an identifier whose settlement failed; Sweep tries again.

@@ -275,7 +275,7 @@ func (k *known) doomed(owner grasp.PubKey) bool {
 func (s *Steward) raze(ctx context.Context, repo grasp.Addr) error {
 	s.done.drop(repo)
 	s.scales.drop(repo)
-	refs, err := s.ledger.SettledRefs(ctx, repo)
+	gone, err := s.ledger.Unrecorded(ctx, repo, grasp.RefList{})
 	if err != nil {
 		return fault.Wrap("steward: raze "+repo.String(), err)
 	}
@@ -292,8 +292,8 @@ func (s *Steward) raze(ctx context.Context, repo grasp.Addr) error {
 			c.Orphans = append(c.Orphans, Orphan{Repo: repo, Event: o.Event})
 		}
 	}
-	if changes := (grasp.RefList{}).Diff(refs); len(changes) > 0 {
-		c.Moves = []Moved{{Repo: repo, Changes: changes}}
+	if len(gone) > 0 {
+		c.Moves = []Moved{{Repo: repo, Changes: gone}}
 	}
 	if _, err := s.commit(ctx, repo.ID, c); err != nil {
 		return fault.Wrap("steward: raze "+repo.String(), err)

@@ -71,15 +71,15 @@ func (s *Store) orphans(ctx context.Context, op, text string, args []any) ([]ste
 	return out, err
 }
 
-// boxRefs adds the settled refs of a box to refs, in byte order: their names differ in the event's id alone.
-func (r *reader) boxRefs(ctx context.Context, box grasp.Addr, owner id32, refs *grasp.RefListMaker) error {
+// boxRefs tells diff of the settled refs of a box, in byte order: their names differ in the event's id alone.
+func (r *reader) boxRefs(ctx context.Context, box grasp.Addr, owner id32, diff *grasp.RefDiff) error {
 	return r.rows(ctx, sqlBoxRefs, []any{box.ID, owner[:]}, func(row scanner) error {
 		var event id32
 		var oid []byte
 		if err := row.Scan(&event, &oid); err != nil {
 			return err
 		}
-		refs.Add(grasp.Ref{Name: grasp.PullRef(event.id()), OID: grasp.OID(hex.EncodeToString(oid))})
+		diff.Was([]byte(grasp.PullRef(event.id())), []byte(hex.EncodeToString(oid)))
 		return nil
 	})
 }

@@ -64,7 +64,7 @@ func TestReopen(t *testing.T) {
 	if list, _ := s.Unsettled(ctx); !slices.Equal(list, []string{"demo", "other"}) {
 		t.Errorf("unsettled: %v", list)
 	}
-	if refs, _ := s.SettledRefs(ctx, repo); refs.Len() != 1 {
+	if refs, _ := s.Unrecorded(ctx, repo, grasp.RefList{}); len(refs) != 1 {
 		t.Errorf("refs: %v", refs)
 	}
 	a, err := s.Lookup(ctx, steward.Question{ID: grasp.EventID(dead.ID), Author: storetest.Key(1), Source: "x"})

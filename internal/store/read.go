@@ -188,18 +188,18 @@ const sqlUnsettled = `SELECT identifier FROM unsettled
 	UNION SELECT s.identifier FROM events e CROSS JOIN subjects s ON s.event = e.seq WHERE e.shelf = 1
 	ORDER BY 1`
 
-// SettledRefs returns the refs of repo as of the last Commit that moved any; none, if none did. They come in
-// the order in which they are kept, and go into the list as they come: there may be tens of thousands.
-func (s *Store) SettledRefs(ctx context.Context, repo grasp.Addr) (grasp.RefList, error) {
-	var refs grasp.RefListMaker
+// Unrecorded returns how the refs of repo, which are now, differ from those as of the last Commit that moved any; if
+// none did, there were none. They are compared as they are read: there may be tens of thousands.
+func (s *Store) Unrecorded(ctx context.Context, repo grasp.Addr, now grasp.RefList) ([]grasp.RefChange, error) {
+	var diff *grasp.RefDiff
 	err := s.read(ctx, "store: settled refs", func(ctx context.Context, r *reader) error {
-		refs = grasp.RefListMaker{} // of a read that is tried again nothing stays
+		diff = now.Since() // of a read that is tried again nothing stays
 		owner, ok := parse32(repo.Owner)
 		if !ok {
 			return nil
 		}
 		if repo.Box {
-			return r.boxRefs(ctx, repo, owner, &refs)
+			return r.boxRefs(ctx, repo, owner, diff)
 		}
 		var name, oid sql.RawBytes
 		var digits []byte
@@ -208,14 +208,14 @@ func (s *Store) SettledRefs(ctx context.Context, repo grasp.Addr) (grasp.RefList
 				return err
 			}
 			digits = hex.AppendEncode(digits[:0], oid)
-			refs.AddBytes(name, digits, nil)
+			diff.Was(name, digits)
 			return nil
 		})
 	})
 	if err != nil {
-		return grasp.RefList{}, err
+		return nil, err
 	}
-	return refs.List(), nil
+	return diff.Changes(), nil
 }
 
 // Lookup answers what the admission of one event depends on. With an empty Source nothing is

@@ -182,8 +182,8 @@ func (x *brokenLedger) Lost(ctx context.Context, id string) ([]steward.Orphan, e
 	return call(x.b, "Lost", func() ([]steward.Orphan, error) { return x.l.Lost(ctx, id) })
 }
 
-func (x *brokenLedger) SettledRefs(ctx context.Context, repo grasp.Addr) (grasp.RefList, error) {
-	return call(x.b, "SettledRefs", func() (grasp.RefList, error) { return x.l.SettledRefs(ctx, repo) })
+func (x *brokenLedger) Unrecorded(ctx context.Context, repo grasp.Addr, now grasp.RefList) ([]grasp.RefChange, error) {
+	return call(x.b, "Unrecorded", func() ([]grasp.RefChange, error) { return x.l.Unrecorded(ctx, repo, now) })
 }
 
 // Books returns k with b in between.

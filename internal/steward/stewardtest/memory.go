@@ -469,12 +469,12 @@ func (m *Memory) Lost(ctx context.Context, id string) ([]steward.Orphan, error) 
 	return out, nil
 }
 
-// SettledRefs is part of steward.Ledger.
-func (m *Memory) SettledRefs(ctx context.Context, repo grasp.Addr) (grasp.RefList, error) {
+// Unrecorded is part of steward.Ledger.
+func (m *Memory) Unrecorded(ctx context.Context, repo grasp.Addr, now grasp.RefList) ([]grasp.RefChange, error) {
 	if err := ctx.Err(); err != nil {
-		return grasp.RefList{}, fault.Wrap("memory: settled refs", err)
+		return nil, fault.Wrap("memory: settled refs", err)
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.refs[repo].List(), nil
+	return now.Diff(m.refs[repo].List()), nil
 }
