@@ -80,7 +80,7 @@ func (c *Config) settings() []Setting {
 		text(&c.Git.Path, "git.path", "git", notEmpty,
 			"The git program, 2.39.5 or newer."),
 		count(&c.Git.Serving, "git.serving", "0", 0, 1024,
-			"How many packs are made at a time, each by a git process that one core can keep busy. 0 means two for each core, and at least four. A pack that is made already, or is being made for somebody else, needs no git process and is not counted."),
+			"How many packs are made at a time, each by a git process that one core can keep busy, or, of the last commits for a shallow clone, without one. 0 means two for each core, and at least four. A pack that is made already, or is being made for somebody else, needs no git process and is not counted."),
 		count(&c.Git.Receiving, "git.receiving", "64", 1, 1024,
 			"How many packs may be taken in at a time, each by a git process."),
 		count(&c.Git.Waiting, "git.waiting", "256", 0, 100000,

@@ -29,7 +29,8 @@ import (
 // ctx has ended.
 //
 // Where all that is left to do is to make a pack, `git pack-objects` is asked for it, which upload-pack
-// would do as well: one program less, through which every byte would pass.
+// would do as well: one program less, through which every byte would pass. Who has nothing and quickly wants the last
+// commits is answered without any.
 func (v *Vault) UploadPack(ctx context.Context, addr grasp.Addr, protocolVersion int, quick bool, request io.Reader, w io.Writer) error {
 	const op = "gitdir: upload-pack"
 	r, err := v.acquire(addr)
