@@ -29,6 +29,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -158,6 +159,10 @@ type Vault struct {
 	gen   atomic.Uint64 // of snapshots
 	repos registry
 
+	// making is held while an object is made anew for a fetch: as many at a time, in all of them, as there
+	// are processors. Whoever waits for a client does not hold it.
+	making chan struct{}
+
 	stop       context.CancelFunc
 	ctx        context.Context // ends with Close
 	upkeep     upkeeping
@@ -187,6 +192,7 @@ func Open(ctx context.Context, root string, cfg Config, log *slog.Logger) (*Vaul
 		return nil, fault.Wrap(op, err)
 	}
 	v := &Vault{cfg: cfg, root: abs, log: log, life: randomName()[:8], asked: make(chan struct{}), sweep: make(chan struct{}, 1), upkeepTurn: make(chan struct{}, 1)}
+	v.making = make(chan struct{}, runtime.GOMAXPROCS(0))
 	v.upkeep.queued, v.upkeep.wake = map[grasp.Addr]struct{}{}, make(chan struct{}, 1)
 	v.repos.init(cfg.CacheRepos, cfg.CacheRefs)
 	if v.git, err = run.Find(cfg.Git, cfg.SearchPath); err != nil {

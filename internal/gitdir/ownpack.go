@@ -62,7 +62,7 @@ func (r *repo) ownPack(ctx context.Context, st *state, req *gitwire.FetchRequest
 	for _, c := range end.cut {
 		w.cut.Add(c)
 	}
-	send := &sending{ownPack: w, out: out, ofs: req.Caps&gitwire.OfsDelta != 0}
+	send := &sending{ownPack: w, out: out, making: r.v.making, ofs: req.Caps&gitwire.OfsDelta != 0}
 	if err = w.gather(ctx, st, req, wants); err == nil {
 		err = send.plan()
 	}

@@ -3,6 +3,7 @@ package gitdir_test
 import (
 	"bytes"
 	"compress/zlib"
+	"context"
 	"crypto/sha1"
 	"encoding/binary"
 	"encoding/hex"
@@ -12,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/gitroost/gitroost/grasp"
@@ -98,6 +100,7 @@ func TestOwnPack(t *testing.T) {
 	w, c := odd(t, h)
 	t.Run("as upload-pack", func(t *testing.T) { ownPackIsUploadPacks(t, again(t, h), c) })
 	t.Run("left", func(t *testing.T) { ownPackLeft(t, again(t, h), c) })
+	t.Run("many at a time", func(t *testing.T) { ownPacksTogether(t, again(t, h), c) })
 	t.Run("outlives packs", func(t *testing.T) { ownPackOutlivesPacks(t, again(t, h), c) })
 	for _, which := range []string{"noise", "many"} { // copied, and made anew
 		t.Run("damaged "+which, func(t *testing.T) { ownPackDamaged(t, again(t, h), c, w.tip(string(c[0])+":"+which)) })
@@ -266,6 +269,38 @@ func ownPackOutlivesPacks(t *testing.T, h *house, c []grasp.OID) {
 	git(t, dir, nil, "init", "-q", "--bare", ".")
 	git(t, dir, bytes.NewReader(pack), "index-pack", "--stdin")
 	sameAsUploadPack(t, h, true, request)
+}
+
+// Many have their packs made while one does not take what was made.
+func ownPacksTogether(t *testing.T, h *house, c []grasp.OID) {
+	ctx, leave := context.WithCancel(t.Context())
+	stuck, gone := make(chan struct{}), make(chan error, 1)
+	request := fetch2(line("ofs-delta"), line("deepen 1"), line("want %s\n", c[0]))
+	go func() {
+		once := sync.OnceFunc(func() { close(stuck) })
+		gone <- h.UploadPack(ctx, demo, 2, true, strings.NewReader(request), writerFunc(func([]byte) (int, error) {
+			once()
+			<-ctx.Done()
+			return 0, ctx.Err()
+		}))
+	}()
+	<-stuck
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() {
+			if out, err := uploadedAs(t, h, 2, true, request); err != nil || !strings.HasSuffix(out, "0000") {
+				t.Errorf("%d bytes, %v", len(out), err)
+			}
+		})
+	}
+	all.Wait()
+	leave()
+	if err := <-gone; err == nil {
+		t.Error("who left had an answer")
+	}
+	if started := sameAsUploadPack(t, h, true, request); len(started) > 0 {
+		t.Errorf("started %v", started)
+	}
 }
 
 // A client that goes away ends the work, and is no reason to doubt the packs.

@@ -32,7 +32,8 @@ const (
 type sending struct {
 	*ownPack
 	out    *gitwire.PackWriter
-	ofs    bool // the client knows deltas that say how far before them their base is
+	making chan struct{} // the Vault's
+	ofs    bool          // the client knows deltas that say how far before them their base is
 	copies []int32
 	anew   []int32
 	deltas int // sent as such
@@ -183,7 +184,13 @@ func (s *sending) anewOne(ctx context.Context, m *maker, i int32, large *sync.Mu
 		defer large.Unlock()
 		defer m.trim()
 	}
+	select {
+	case s.making <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 	data, err := m.anew(ctx, s.o, i)
+	<-s.making
 	if err != nil {
 		return err
 	}
