@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -418,20 +419,38 @@ func (p *packedRefs) end() (grasp.RefList, error) {
 	return grasp.ListOf(p.unsorted), nil
 }
 
-// writePackedRefs writes list as git does.
+// writePackedRefs writes list as git does. Without its length the packet of a ref of which nothing is peeled is its line.
 func writePackedRefs(w io.Writer, list grasp.RefList) error {
 	b := bufio.NewWriterSize(w, 64<<10)
 	b.WriteString(packedHeader)
-	for p := range list.All() {
-		b.WriteString(string(p.OID))
-		b.WriteByte(' ')
-		b.WriteString(string(p.Name))
-		b.WriteByte('\n')
-		if p.Peeled != "" {
-			b.WriteByte('^')
-			b.WriteString(string(p.Peeled))
-			b.WriteByte('\n')
+	for refs := range list.Spans() {
+		packets := refs.Packets()
+		if packets == "" || refs.Peeled() {
+			for i := range refs.Len() {
+				writePackedRef(b, refs.Ref(i))
+			}
+			continue
+		}
+		for packets != "" {
+			n, err := strconv.ParseUint(packets[:4], 16, 16)
+			if err != nil {
+				return err
+			}
+			b.WriteString(packets[4:n])
+			packets = packets[n:]
 		}
 	}
 	return b.Flush()
+}
+
+func writePackedRef(b *bufio.Writer, r grasp.Ref) {
+	b.WriteString(string(r.OID))
+	b.WriteByte(' ')
+	b.WriteString(string(r.Name))
+	b.WriteByte('\n')
+	if r.Peeled != "" {
+		b.WriteByte('^')
+		b.WriteString(string(r.Peeled))
+		b.WriteByte('\n')
+	}
 }
