@@ -80,7 +80,7 @@ func (m *maker) trim() {
 	}
 }
 
-// content returns the content of part i, at which Look looked. It is valid until the next call. All keeps the
+// content returns the content of part i, at which look looked. It is valid until the next call. With all, m keeps the
 // contents that were met on the way for the next call, not only those that are shared.
 func (m *maker) content(ctx context.Context, o *openPacks, i int32, all bool) ([]byte, error) {
 	var chain [maxOwnChain + 1]int32
@@ -226,7 +226,8 @@ func room(buf []byte, n int64) []byte {
 	return make([]byte, n, n+n/4)
 }
 
-// anew returns part i as it stands in a pack where it is made of nothing else, after it was seen to be what its name says. It is valid until the next call.
+// anew returns part i as it stands in a pack where it is made of nothing else, after it was seen to be what its
+// name says. It is valid until the next call.
 func (m *maker) anew(ctx context.Context, o *openPacks, i int32) ([]byte, error) {
 	text, err := m.content(ctx, o, i, false)
 	if err != nil {
