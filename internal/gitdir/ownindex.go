@@ -3,14 +3,11 @@ package gitdir
 import (
 	"bytes"
 	"encoding/binary"
-	"encoding/hex"
 	"errors"
 	"io/fs"
 	"os"
 	"slices"
 	"sort"
-
-	"github.com/gitroost/gitroost/grasp"
 )
 
 const (
@@ -241,12 +238,6 @@ func (o *openPacks) note(pack int, place uint32) (int32, error) {
 	o.parts = append(o.parts, part{pack: uint16(pack), place: place, off: off})
 	p.where[place] = int32(len(o.parts))
 	return int32(len(o.parts) - 1), nil
-}
-
-func (o *openPacks) oid(i int32) grasp.OID {
-	t := &o.parts[i]
-	name := o.list[t.pack].name(t.place)
-	return grasp.OID(hex.EncodeToString(name[:]))
 }
 
 // look reads what stands before the data of part i and of all that it is made of.
