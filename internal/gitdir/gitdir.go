@@ -150,7 +150,7 @@ type Vault struct {
 	unfit   error         // why git cannot be used
 
 	// began is when Open ran, by the clock of the file system. Locks and unfinished files that
-	// are older were left by a process that is dead.
+	// are not younger were left by a process that is dead.
 	began time.Time
 
 	// life is in the names of all that this process has in incoming/.

@@ -200,8 +200,10 @@ func (r *repo) makeIn(temp string) error {
 	return durable.SyncDir(parent)
 }
 
-// tidy mends what a killed process, a power cut or somebody's editor left behind. Only files older
-// than Open go: no living process of ours made them. The caller has locked r.
+// tidy mends what a killed process, a power cut or somebody's editor left behind. Only files that are not younger
+// than Open go: no living process of ours made them, for r is tidied before it makes any. (Whoever died a moment
+// before has left files with the very time of Open: clocks of file systems go in steps of milliseconds.) The caller
+// has locked r.
 func (r *repo) tidy() error {
 	const op = "gitdir: tidy repository"
 	log := r.v.log.With("repo", r.addr.String())
@@ -225,7 +227,7 @@ func (r *repo) tidy() error {
 	removed := 0
 	drop := func(path string) {
 		fi, err := os.Lstat(path)
-		if err != nil || !fi.Mode().IsRegular() || !fi.ModTime().Before(r.v.began) {
+		if err != nil || !fi.Mode().IsRegular() || fi.ModTime().After(r.v.began) {
 			return
 		}
 		if os.Remove(path) == nil {

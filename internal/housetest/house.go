@@ -135,6 +135,7 @@ func (h *House) Stop() {
 func (h *House) Restart(between func(data string)) {
 	h.t.Helper()
 	h.Stop()
+	client.CloseIdleConnections() // a POST on one that the server has closed would fail
 	if between != nil {
 		between(h.cfg.Data)
 	}
