@@ -2,6 +2,7 @@ package relay
 
 import (
 	"sync"
+	"sync/atomic"
 )
 
 // An item is one outgoing message: head, or head, body and "]".
@@ -10,7 +11,7 @@ type item struct {
 	body []byte        // of an event; shared by all who are sent it
 	sub  *subscription // of an event or EOSE; nil for other answers
 	live bool          // an event that did not come from the store
-	more bool          // another item follows at once
+	more bool          // another item follows at once, or somebody else wakes the writer
 }
 
 func (it *item) size() int {
@@ -44,6 +45,9 @@ type queue struct {
 	bye   []byte // the close frame after the last item
 	shut  bool   // nothing is taken any more
 	gone  bool   // nor sent, and nothing is counted
+
+	called bool        // a crier will wake the writer
+	cried  atomic.Bool // it did, and the writer has not done yet
 }
 
 func newQueue(limit, count int, all *pool, acct *account) *queue {

@@ -58,6 +58,7 @@ type Relay struct {
 	log      *slog.Logger
 	up       websocket.Upgrader
 	d        *dispatcher
+	crier    *crier
 	recs     *reconciliations
 	document atomic.Pointer[[]byte] // of NIP-11; replaced as a whole
 	hosts    map[string]struct{}    // authorities of the public URLs
@@ -97,6 +98,7 @@ func New(cfg Config, desk Desk, reader Reader, log *slog.Logger) *Relay {
 		reader:   reader,
 		log:      log,
 		d:        newDispatcher(),
+		crier:    newCrier(),
 		hosts:    make(map[string]struct{}),
 		bounds:   bounds{filters: cfg.MaxFilters, values: cfg.MaxValues, tags: cfg.MaxTags, event: max(cfg.MaxStateEvent, cfg.MaxEvent), search: cfg.Search},
 		uploads:  semaphore.NewWeighted(int64(cfg.MaxUploads)),
@@ -233,7 +235,11 @@ func (r *Relay) Publish(ev *nostr.Event, raw []byte) {
 	}
 	r.n.published.Add(1)
 	a := arrival{key: keyOf(ev.ID), raw: raw}
-	r.d.each(ev, func(s *subscription) { s.deliver(a) })
+	told := 0
+	r.d.each(ev, func(s *subscription) {
+		s.deliver(a, told >= cryAtOnce)
+		told++
+	})
 }
 
 // Expel closes the connections from addresses that gone says yes to, as policy violations. Addresses

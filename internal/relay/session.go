@@ -376,6 +376,10 @@ func (s *session) write() {
 			}
 			continue // more may have come
 		}
+		if s.out.heard() {
+			s.r.crier.wrote()
+			continue // what came until now has woken nobody
+		}
 		stuck.Stop()
 		if bye != nil {
 			if send(websocket.CloseMessage, bye) {

@@ -59,8 +59,8 @@ type subscription struct {
 	old          bool             // recent has been kept for a whole ping
 }
 
-// deliver queues a live event. It never waits.
-func (sub *subscription) deliver(a arrival) {
+// deliver queues a live event. It never waits. Of a crowd the writer is woken soon, and not at once.
+func (sub *subscription) deliver(a arrival, crowd bool) {
 	s := sub.s
 	s.out.mu.Lock()
 	defer s.out.mu.Unlock()
@@ -81,9 +81,12 @@ func (sub *subscription) deliver(a arrival) {
 	if _, sent := sub.recent[a.key]; sent {
 		return
 	}
-	if why := s.out.putLocked(item{head: sub.head, body: a.raw, sub: sub, live: true}); why != noLimit {
+	if why := s.out.putLocked(item{head: sub.head, body: a.raw, sub: sub, live: true, more: crowd}); why != noLimit {
 		s.giveUp(why)
 		return
+	}
+	if crowd {
+		s.r.crier.call(s.out)
 	}
 	s.r.n.delivered.Add(1)
 }
