@@ -207,7 +207,7 @@ func pushSeq() scenario {
 // pushCrowd has 16 pushers at a time, in repositories of their own or all in one.
 func pushCrowd(name, what string, same bool) scenario {
 	return scenario{
-		name: name, what: what, peers: servers, rounds: [2]int{3, 5},
+		name: name, what: what, peers: servers, rounds: [2]int{2, 5},
 		run: func(b *bench, p *peer, _ int) (sample, error) {
 			var ms []float64
 			var sum, cpu time.Duration
@@ -496,10 +496,10 @@ func pushScenarios() []scenario {
 		pushing("push-raw", "one commit, the POST alone", "push", servers, [2]int{5, 7}, [2]int{8, 12}, false),
 		pushing("push-raw-50krefs", "the same among 50,000 refs", "push-50k", servers, [2]int{3, 5}, [2]int{2, 4}, true),
 		graspUpdate(),
-		pushSeq(),
-		pushCrowd("push-c16-distinct", "16 pushers, each in a repository of their own", false),
-		pushCrowd("push-c16-same", "16 pushers, each on a branch of one repository", true),
-		pushBig(),
+		briefly(pushSeq(), ours, goCGI),
+		briefly(pushCrowd("push-c16-distinct", "16 pushers, each in a repository of their own", false), ours, nginx, goCGI),
+		briefly(pushCrowd("push-c16-same", "16 pushers, each on a branch of one repository", true), ours, nginx, goCGI),
+		briefly(pushBig(), ours, daemon),
 		rejecting("reject-raw", "a push that nobody signed", "reject", [2]int{5, 9}, 40, false, nil),
 		rejecting("reject-crowded", "the same, beside 1,000 strangers' states (200 in a quick run)", "crowd", [2]int{5, 9}, 40, false, crowded),
 		rejecting("reject-big", "a push of 100 MB that nobody signed", "reject", [2]int{3, 5}, 1, true, nil),

@@ -475,15 +475,15 @@ func packScenarios() []scenario {
 	often, some, few := [2]int{5, 7}, [2]int{3, 5}, [2]int{1, 3}
 	return []scenario{
 		rawSmall.first(often), rawSmall.again(often, 1, 3),
-		rawMedium.first(some), rawMedium.again(some, 1, 1),
+		briefly(rawMedium.first([2]int{2, 5}), ours, nginx, goCGI, local), rawMedium.again([2]int{1, 5}, 1, 1),
 		rawLarge.first([2]int{0, 3}), rawLarge.again([2]int{0, 3}, 1, 1),
-		rawMedium.again(few, 32, 32), different(few, 32),
-		rawShallow.first([2]int{2, 5}), rawShallow.again(some, 1, 1),
+		briefly(rawMedium.again(few, 32, 32), ours, goCGI), briefly(different(few, 32), ours, goCGI), // ten seconds each
+		briefly(rawShallow.first([2]int{2, 5}), ours, nginx, goCGI), rawShallow.again([2]int{1, 5}, 1, 1),
 		rawFetch.first(often), rawFetch.again(often, 1, 2),
 		rawBlobless.first(some), rawBlobless.again(some, 1, 1),
 		clones("clone-small", "small", some, packers),
-		briefly(clones("clone-medium", "medium", few, packers), ours, daemon, local),       // five seconds each
+		briefly(clones("clone-medium", "medium", few, packers), ours, daemon),              // five seconds each
 		clones("clone-large", "large", [2]int{0, 1}, []string{ours, goCGI, daemon, local}), // half a minute each
-		slowReaders(),
+		briefly(slowReaders(), ours, nginx),
 	}
 }
