@@ -294,27 +294,22 @@ func (o *openPacks) head(m *maker, i int32) error {
 		return errOpaque
 	}
 	t.end, t.size, t.kind, t.data = end, size, k, uint8(data)
+	var place uint32
 	switch {
 	case base.back > 0:
-		place, _, ok := p.at(t.off - base.back)
-		if !ok {
-			return errOpaque
-		}
-		t.delta = true
-		b, err := o.note(int(t.pack), place)
-		o.parts[i].base = b
-		return err
+		place, _, ok = p.at(t.off - base.back)
 	case base.id != nil:
-		place, ok := p.find(base.id)
-		if !ok {
-			return errOpaque
-		}
-		t.delta = true
-		b, err := o.note(int(t.pack), place)
-		o.parts[i].base = b
-		return err
+		place, ok = p.find(base.id)
+	default:
+		return nil
 	}
-	return nil
+	if !ok {
+		return errOpaque
+	}
+	t.delta = true
+	below, err := o.note(int(t.pack), place) // parts may be elsewhere after this
+	o.parts[i].base = below
+	return err
 }
 
 // A deltaBase says what a delta is made on: what stands so many bytes before it, or what is called so.
