@@ -26,6 +26,7 @@ func (r *repo) keepUp(ctx context.Context, d due) (removed int, err error) {
 	if err != nil {
 		return 0, err
 	}
+	r.dropTemporary(leftAlone)
 	temp := r.v.temp("upkeep")
 	if err := os.MkdirAll(temp, 0o750); err != nil {
 		return 0, explainIO("gitdir: upkeep", err)
@@ -34,7 +35,9 @@ func (r *repo) keepUp(ctx context.Context, d due) (removed int, err error) {
 		os.RemoveAll(temp)
 		r.once() // also if old and new stay beside each other: then both take room
 		if err != nil {
-			r.dropTemporary()
+			r.dropTemporary(0)
+			os.Remove(filepath.Join(r.objects(), "pack", "multi-pack-index.lock"))
+			os.Remove(filepath.Join(r.objects(), "info", "commit-graph.lock"))
 		}
 	}()
 
@@ -256,18 +259,20 @@ func (r *repo) cover(ctx context.Context, st *state, p *packs, gone map[string]b
 	return covered, r.v.cfg.step("upkeep: graphed")
 }
 
-// dropTemporary removes what a git that was killed has left. Nobody else writes such files here:
-// pushes have folders of their own.
-func (r *repo) dropTemporary() {
+// leftAlone is the age of an unfinished pack of which upkeep is sure that nobody writes it any more: of ours that is
+// so at once, but an operator may be packing by hand.
+const leftAlone = time.Hour
+
+// dropTemporary removes what a git that was killed has left, if it was written age ago or before. Pushes do not
+// write here: they have folders of their own.
+func (r *repo) dropTemporary(age time.Duration) {
 	dir := filepath.Join(r.objects(), "pack")
 	entries, _ := os.ReadDir(dir)
 	for _, e := range entries {
-		if strings.HasPrefix(e.Name(), "tmp_") {
+		if fi, err := e.Info(); err == nil && strings.HasPrefix(e.Name(), "tmp_") && time.Since(fi.ModTime()) >= age {
 			os.Remove(filepath.Join(dir, e.Name()))
 		}
 	}
-	os.Remove(filepath.Join(dir, "multi-pack-index.lock"))
-	os.Remove(filepath.Join(r.objects(), "info", "commit-graph.lock"))
 }
 
 // dropMultiIndex removes the multi-pack index, which comes before its bitmap.

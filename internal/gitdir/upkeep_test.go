@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -199,6 +200,25 @@ func TestUpkeepAndARefThatMoves(t *testing.T) {
 	h.sound(demo)
 	if h.refs(demo).Refs.OID(devRef) != tip {
 		t.Error("the ref is gone")
+	}
+}
+
+// I5: what somebody began to pack and never finished goes with the next upkeep. What is being written stays.
+func TestUpkeepClearsAway(t *testing.T) {
+	h := openAt(t, filepath.Join(t.TempDir(), "data"), gitdir.Config{UpkeepPacks: 6, UpkeepByHand: true, Now: newWheel().now})
+	h.grow(newWork(t), demo, 7)
+	dir := filepath.Join(h.path(demo), "objects", "pack")
+	old, young := filepath.Join(dir, "tmp_pack_0ld"), filepath.Join(dir, "tmp_pack_y0ung")
+	for path, age := range map[string]time.Duration{old: 61 * time.Minute, young: 59 * time.Minute} {
+		must(t, os.WriteFile(path, []byte("PACK"), 0o640))
+		must(t, os.Chtimes(path, time.Time{}, time.Now().Add(-age)))
+	}
+	must(t, h.Upkeep(t.Context(), demo))
+	if _, err := os.Stat(old); !os.IsNotExist(err) {
+		t.Error("what is old is still there: ", err)
+	}
+	if _, err := os.Stat(young); err != nil {
+		t.Error("what may be in use is gone: ", err)
 	}
 }
 

@@ -99,7 +99,7 @@ func start(cmd *exec.Cmd, c Command) (p *process, err error) {
 	}
 	p.errR, cmd.Stderr = r, w
 	own, childs = append(own, r), append(childs, w)
-	if err = cmd.Start(); err != nil {
+	if err = startProgram(cmd); err != nil {
 		return nil, err
 	}
 	p.wait = sync.OnceValue(func() error {
