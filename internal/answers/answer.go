@@ -240,10 +240,13 @@ func (a *answer) await(ctx context.Context, n int) bool {
 	a.waits = true
 	defer func() { a.waits = false }()
 	for {
+		if !a.alone { // it is to be kept for others: room does not help then
+			return false
+		}
 		if a.room(n) {
 			return true
 		}
-		if !a.alone || len(a.readers) != 1 {
+		if len(a.readers) != 1 {
 			return false
 		}
 		change := a.change()

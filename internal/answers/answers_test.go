@@ -553,3 +553,48 @@ func TestPatienceLargePiece(t *testing.T) {
 	want(t, r, body)
 	r.Close()
 }
+
+// Where two read one answer nothing of it may be forgotten, however much both have taken: the writer does not wait
+// for that, not even for a moment. The clock stands still, so patience would never end.
+func TestPatienceOfTwo(t *testing.T) {
+	now := time.Now()
+	c := open(t, answers.Config{Bytes: 1 << 30, Small: 100_000, Patience: time.Hour, Now: func() time.Time { return now }})
+	body := text(1 << 20)
+	turn := make(chan struct{})
+	pieces := func(_ context.Context, w io.Writer) error {
+		for at := 0; at < len(body); at += 50_000 {
+			<-turn
+			if _, err := w.Write(body[at:min(at+50_000, len(body))]); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	var both []*answers.Reader
+	for range 2 {
+		r, _ := c.Get(key("x"), pieces)
+		defer r.Close()
+		both = append(both, r)
+	}
+	ended := time.AfterFunc(time.Minute, func() { panic("the writer is waiting") })
+	defer ended.Stop()
+	got := [2][]byte{}
+	buf := [10_000]byte{}
+	for at := 0; at < len(body); at += 50_000 {
+		turn <- struct{}{}
+		for i, r := range both {
+			for len(got[i]) < min(at+50_000, len(body)) {
+				n, err := r.Next(t.Context(), buf[:])
+				if err != nil {
+					t.Fatal(err)
+				}
+				got[i] = append(got[i], buf[:n]...)
+			}
+		}
+	}
+	for i, r := range both {
+		if rest, err := all(t, r); err != nil || len(rest) != 0 || !bytes.Equal(got[i], body) {
+			t.Errorf("reader %d got %d bytes, and %d at the end, %v", i, len(got[i]), len(rest), err)
+		}
+	}
+}
