@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"context"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -15,7 +16,14 @@ const (
 // A crier wakes the writers of clients to whom an event is told that concerns many: a few at a time, the next
 // when these have written. If all were woken at once, whoever asks for something at that moment would wait until
 // thousands have been told. What they are told stands in their queues already, in order.
+//
+// There are two: one for everybody, and one for those who had more than a visitor needs while others are here. That
+// one goes through the lane, with its rests. What comes meanwhile waits in the queues and is written together.
 type crier struct {
+	lane *lane    // or nil
+	acct *account // that goes through it
+	hits *hits    // where that is counted
+
 	under atomic.Int64  // writers of this group that have not written yet
 	done  chan struct{} // all of the group have
 
@@ -29,7 +37,7 @@ func newCrier() *crier { return &crier{done: make(chan struct{}, 1)} }
 
 // call has the writer of q woken soon. Call it with q.mu held, after something was put.
 func (c *crier) call(q *queue) {
-	if q.called || q.cried.Load() { // in the latter case it looks again before it rests
+	if q.called || q.cried.Load() != nil { // in the latter case it looks again before it rests
 		return
 	}
 	q.called = true
@@ -48,6 +56,7 @@ func (c *crier) run() {
 	defer patience.Stop()
 	var group []*queue
 	for {
+		leave := c.stroll()
 		c.mu.Lock()
 		group = append(group[:0], c.list[:min(len(c.list), cryGroup)]...)
 		if c.list = c.list[len(group):]; len(c.list) == 0 {
@@ -56,6 +65,7 @@ func (c *crier) run() {
 		if len(group) == 0 {
 			c.running = false
 			c.mu.Unlock()
+			leave()
 			return
 		}
 		c.mu.Unlock()
@@ -65,7 +75,7 @@ func (c *crier) run() {
 		}
 		c.under.Store(int64(len(group)))
 		for _, q := range group {
-			q.cry()
+			q.cry(c)
 		}
 		clear(group)
 		// Not for one that does not read.
@@ -74,7 +84,21 @@ func (c *crier) run() {
 		case <-c.done:
 		case <-patience.C:
 		}
+		leave()
 	}
+}
+
+// stroll waits for the lane, if c goes through it and others are here.
+func (c *crier) stroll() (leave func()) {
+	if c.lane == nil || !c.lane.others() {
+		return func() {}
+	}
+	c.hits.add(hitLightWork)
+	w, err := c.lane.enter(context.Background(), c.acct)
+	if err != nil {
+		return func() {}
+	}
+	return func() { c.lane.leave(w) }
 }
 
 // wrote notes that a writer has nothing to do any more.
@@ -84,14 +108,32 @@ func (c *crier) wrote() {
 	}
 }
 
-// cry wakes the writer.
-func (q *queue) cry() {
+// cry wakes the writer, for c.
+func (q *queue) cry(c *crier) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.called = false
-	q.cried.Store(true)
+	q.cried.Store(c)
 	poke(q.wake)
 }
 
-// heard reports whether the writer was woken by a crier, once. Whoever hears yes looks again at what there is.
-func (q *queue) heard() bool { return q.cried.Load() && q.cried.CompareAndSwap(true, false) }
+// heard reports whether the writer was woken by a crier, once, and tells that one. Whoever hears yes looks again at
+// what there is.
+func (q *queue) heard() bool {
+	if q.cried.Load() == nil {
+		return false
+	}
+	c := q.cried.Swap(nil)
+	if c != nil {
+		c.wrote()
+	}
+	return c != nil
+}
+
+// crierFor returns who wakes the writers of a's clients.
+func (r *Relay) crierFor(a *account) *crier {
+	if a.greedy() && r.lane.others() {
+		return r.late
+	}
+	return r.crier
+}

@@ -18,7 +18,8 @@ const (
 	byteWork     = 2 * time.Nanosecond    // for each of its bytes
 	largeWork    = 5 * time.Nanosecond    // for each byte of what is larger than smallMessage
 	connectWork  = 200 * time.Microsecond // a handshake and its session
-	tellWork     = 2 * time.Microsecond   // to send a stored event
+	tellWork     = 2 * time.Microsecond   // to send an event
+	flushWork    = 20 * time.Microsecond  // to wake a writer for live ones, and to write
 	announceWork = 2 * time.Millisecond   // to decide about a repository, and to write it down
 
 	laneBytes = 32 << 10 // of a large message that are read at a time by who is in the lane

@@ -46,8 +46,8 @@ type queue struct {
 	shut  bool   // nothing is taken any more
 	gone  bool   // nor sent, and nothing is counted
 
-	called bool        // a crier will wake the writer
-	cried  atomic.Bool // it did, and the writer has not done yet
+	called bool                  // a crier will wake the writer
+	cried  atomic.Pointer[crier] // it did, and the writer has not done yet
 }
 
 func newQueue(limit, count int, all *pool, acct *account) *queue {

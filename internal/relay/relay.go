@@ -59,6 +59,7 @@ type Relay struct {
 	up       websocket.Upgrader
 	d        *dispatcher
 	crier    *crier
+	late     *crier // of those in the lane
 	recs     *reconciliations
 	document atomic.Pointer[[]byte] // of NIP-11; replaced as a whole
 	hosts    map[string]struct{}    // authorities of the public URLs
@@ -99,6 +100,7 @@ func New(cfg Config, desk Desk, reader Reader, log *slog.Logger) *Relay {
 		log:      log,
 		d:        newDispatcher(),
 		crier:    newCrier(),
+		late:     newCrier(),
 		hosts:    make(map[string]struct{}),
 		bounds:   bounds{filters: cfg.MaxFilters, values: cfg.MaxValues, tags: cfg.MaxTags, event: max(cfg.MaxStateEvent, cfg.MaxEvent), search: cfg.Search},
 		uploads:  semaphore.NewWeighted(int64(cfg.MaxUploads)),
@@ -109,6 +111,7 @@ func New(cfg Config, desk Desk, reader Reader, log *slog.Logger) *Relay {
 	r.queries = newTurns(cfg.MaxQueries, cfg.Now)
 	r.searches = newTurns(cfg.MaxSearches, cfg.Now)
 	r.lane = newLane(cfg.GreedyShare, cfg.Now)
+	r.late.lane, r.late.acct, r.late.hits = r.lane, newAccount(&r.cfg, ""), &r.hits
 	r.recs = newReconciliations(cfg, reader, newTurns(negLoads, cfg.Now))
 	r.accounts = accounts{cfg: &r.cfg, by: make(map[string]*account)}
 	r.SetInfo(cfg.Info)

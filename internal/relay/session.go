@@ -339,7 +339,7 @@ func (s *session) write() {
 		return err == nil
 	}
 	var scratch []byte
-	last, holding := 0, false
+	last, holding, live := 0, false, 0
 	for {
 		it, ok := s.out.take(last)
 		last = 0
@@ -362,6 +362,9 @@ func (s *session) write() {
 				return
 			}
 			s.r.n.bytesOut.Add(int64(last))
+			if it.live {
+				live++
+			}
 			if cap(scratch) > smallMessage {
 				scratch = nil
 			}
@@ -370,6 +373,10 @@ func (s *session) write() {
 		if holding { // nothing is left: off with it
 			holding = false
 			err := s.wire.release()
+			if live > 0 {
+				s.acct.worked(flushWork + time.Duration(live)*tellWork)
+				live = 0
+			}
 			if stuck.Stop(); err != nil {
 				s.cancel()
 				return
@@ -377,7 +384,6 @@ func (s *session) write() {
 			continue // more may have come
 		}
 		if s.out.heard() {
-			s.r.crier.wrote()
 			continue // what came until now has woken nobody
 		}
 		stuck.Stop()

@@ -86,7 +86,7 @@ func (sub *subscription) deliver(a arrival, crowd bool) {
 		return
 	}
 	if crowd {
-		s.r.crier.call(s.out)
+		s.r.crierFor(s.acct).call(s.out)
 	}
 	s.r.n.delivered.Add(1)
 }

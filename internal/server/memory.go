@@ -21,18 +21,22 @@ const (
 	// one before: it goes after a quarter to half a minute.
 	restEvery = 15
 
-	// How much may become garbage before the collector runs, in hundredths of what is live: spare where it runs
-	// seldom, and Go's own measure where it ran busyCycles times between two looks, for then it is the processor
-	// that is short. Half of what is live in a quiet house is 3 MiB.
+	// How much may become garbage before the collector runs, in hundredths of what is live: spare where it costs
+	// little, and Go's own measure where it ran busyCycles times between two looks or took busyTime, for then it is
+	// the processor that is short, and whoever asks for something meanwhile waits. Half of what is live in a
+	// quiet house is 3 MiB. It stays so for busyLooks: each change stops everybody for a moment.
 	sparePercent = 50
 	busyPercent  = 100
 	busyCycles   = 4
+	busyTime     = 20 * time.Millisecond
+	busyLooks    = 10
 )
 
 // A heap is what is known of this process's memory.
 type heap struct {
-	asked  uint64 // bytes, since the start
-	cycles uint64 // of the collector, since the start
+	asked  uint64        // bytes, since the start
+	cycles uint64        // of the collector, since the start
+	spent  time.Duration // by the collector, of processor time that somebody else could have had, since the start
 }
 
 // A keeper sees to it that what a burst of work needed is given back.
@@ -40,6 +44,7 @@ type keeper struct {
 	before heap   // at the last look
 	given  uint64 // what heap.asked was when memory was last given back
 	looks  int
+	busy   int // looks for which the collector is to stay as it is
 }
 
 // A care is what has to be done about memory now.
@@ -53,7 +58,11 @@ type care struct {
 // since the look before: who is busy would ask for it again at once.
 func (k *keeper) look(now heap) care {
 	c := care{percent: sparePercent}
-	if now.cycles-k.before.cycles >= busyCycles {
+	if now.cycles-k.before.cycles >= busyCycles || now.spent-k.before.spent >= busyTime {
+		k.busy = busyLooks
+	}
+	if k.busy > 0 {
+		k.busy--
 		c.percent = busyPercent
 	}
 	k.looks++
@@ -63,19 +72,33 @@ func (k *keeper) look(now heap) care {
 	return c
 }
 
-func readHeap(s []metrics.Sample) heap {
+func readHeap(s []metrics.Sample) (h heap) {
 	metrics.Read(s)
-	v := func(i int) uint64 {
-		if s[i].Value.Kind() != metrics.KindUint64 {
-			return 0
+	for _, m := range s {
+		switch {
+		case m.Value.Kind() == metrics.KindBad: // another Go
+		case m.Name == heapAsked:
+			h.asked = m.Value.Uint64()
+		case m.Name == heapCycles:
+			h.cycles = m.Value.Uint64()
+		case m.Name == heapSpent:
+			h.spent += time.Duration(m.Value.Float64() * float64(time.Second))
+		case m.Name == heapIdle:
+			h.spent -= time.Duration(m.Value.Float64() * float64(time.Second))
 		}
-		return s[i].Value.Uint64()
 	}
-	return heap{asked: v(0), cycles: v(1)}
+	return h
 }
 
+const (
+	heapAsked  = "/gc/heap/allocs:bytes"
+	heapCycles = "/gc/cycles/automatic:gc-cycles"
+	heapSpent  = "/cpu/classes/gc/total:cpu-seconds"
+	heapIdle   = "/cpu/classes/gc/mark/idle:cpu-seconds" // of heapSpent, what nobody else wanted
+)
+
 func heapSamples() []metrics.Sample {
-	return []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}, {Name: "/gc/cycles/automatic:gc-cycles"}}
+	return []metrics.Sample{{Name: heapAsked}, {Name: heapCycles}, {Name: heapSpent}, {Name: heapIdle}}
 }
 
 // keepSmall returns to the system what a burst of work has left, and has the rooms rest, until ctx ends. Left to
