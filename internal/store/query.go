@@ -39,7 +39,7 @@ func (s *Store) Query(ctx context.Context, f nostr.Filter, each func(id grasp.Ev
 		return nil
 	}
 	now := s.cfg.Now().Unix()
-	found, ok, short := s.recall.answer(q, limit, now)
+	found, ok, short := s.recall.answer(ctx, q, limit, now)
 	if ok {
 		if err := s.open(ctx, op); err != nil {
 			return err
@@ -50,7 +50,7 @@ func (s *Store) Query(ctx context.Context, f nostr.Filter, each func(id grasp.Ev
 			return fault.Wrap(op, err)
 		}
 		err = s.read(ctx, op, func(ctx context.Context, r *reader) error {
-			onTray := s.tray.match(q, limit, now) // before the database
+			onTray := s.tray.match(ctx, q, limit, now) // before the database
 			if found, ok, err = r.remember(ctx, s, q, limit, short, now); ok || err != nil {
 				return err
 			}
@@ -149,7 +149,7 @@ func (s *Store) countRanges(ctx context.Context, op string, f nostr.Filter) (n i
 	}
 	now := s.cfg.Now().Unix()
 	era, steady := s.tray.steady()
-	n = int64(len(s.tray.match(q, math.MaxInt, now)))
+	n = int64(len(s.tray.match(ctx, q, math.MaxInt, now)))
 	err = s.read(ctx, op, func(ctx context.Context, r *reader) error {
 		for _, one := range best.args {
 			args := append([]any{q.until, zero32[:], q.since, -1}, one...)
@@ -216,7 +216,7 @@ func (s *Store) walk(ctx context.Context, op string, filters []nostr.Filter, eac
 		now := s.cfg.Now().Unix()
 		onTray := make([][]*kept, len(queries)) // before the database
 		for i, q := range queries {
-			onTray[i] = s.tray.match(q, orAll(limits[i]), now)
+			onTray[i] = s.tray.match(ctx, q, orAll(limits[i]), now)
 		}
 		var all merge
 		for i, q := range queries {

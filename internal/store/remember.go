@@ -3,6 +3,8 @@ package store
 import (
 	"context"
 	"slices"
+
+	"github.com/gitroost/gitroost/internal/pace"
 )
 
 // A way is one of the indexes that lead to all events of a query, and the ranges of it that do.
@@ -94,7 +96,7 @@ func (d dimension) keysOf() []rangeKey {
 
 // answer returns the first limit events of q, if the ranges in memory tell for certain which they
 // are. seen is how long the longest range was that did not reach far enough.
-func (m *recall) answer(q *query, limit int, now int64) (found []*kept, ok bool, short int) {
+func (m *recall) answer(ctx context.Context, q *query, limit int, now int64) (found []*kept, ok bool, short int) {
 	if q.match != "" || m.most < 0 {
 		return nil, false, 0
 	}
@@ -124,7 +126,7 @@ func (m *recall) answer(q *query, limit int, now int64) (found []*kept, ok bool,
 	if least < 0 {
 		return nil, false, 0
 	}
-	found, ok = walkKept(q, best, left, limit, now)
+	found, ok = walkKept(ctx, q, best, left, limit, now)
 	if !ok {
 		for _, rg := range best {
 			if !rg.complete {
@@ -135,9 +137,13 @@ func (m *recall) answer(q *query, limit int, now int64) (found []*kept, ok bool,
 	return found, ok, short
 }
 
+// keptStep is how many events in memory are looked at in one step: with thousands of values each takes a
+// microsecond.
+const keptStep = 128
+
 // walkKept merges ranges and returns the first limit events that pass. It reports false where it
-// would have to look behind the end of a range that is not complete.
-func walkKept(q *query, ranges []*keptRange, left leftover, limit int, now int64) ([]*kept, bool) {
+// would have to look behind the end of a range that is not complete, and where ctx has ended.
+func walkKept(ctx context.Context, q *query, ranges []*keptRange, left leftover, limit int, now int64) ([]*kept, bool) {
 	type head struct {
 		list []*kept
 		more bool
@@ -163,7 +169,12 @@ func walkKept(q *query, ranges []*keptRange, left leftover, limit int, now int64
 	}
 	out := make([]*kept, 0, min(limit, 64))
 	var last *kept
-	for len(heads) > 0 && len(out) < limit {
+	for n := 1; len(heads) > 0 && len(out) < limit; n++ {
+		if n%keptStep == 0 {
+			if pace.Step(ctx); ctx.Err() != nil {
+				return nil, false
+			}
+		}
 		first := 0
 		for i := 1; i < len(heads); i++ {
 			if heads[i].list[0].before(heads[first].list[0].candidate) {
@@ -257,7 +268,7 @@ func (r *reader) remember(ctx context.Context, s *Store, q *query, limit, short 
 	if err != nil {
 		return nil, false, err
 	}
-	found, ok := walkKept(q, ranges, left, limit, now)
+	found, ok := walkKept(ctx, q, ranges, left, limit, now)
 	return found, ok, nil
 }
 

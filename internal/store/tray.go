@@ -1,6 +1,7 @@
 package store
 
 import (
+	"context"
 	"slices"
 	"sort"
 	"sync"
@@ -263,8 +264,8 @@ func (t *tray) newestOf(ranges []rangeKey) [][]*kept {
 	return out
 }
 
-// match returns the first limit events of q that are on the tray, newest first.
-func (t *tray) match(q *query, limit int, now int64) []*kept {
+// match returns the first limit events of q that are on the tray, newest first; nothing if ctx has ended meanwhile.
+func (t *tray) match(ctx context.Context, q *query, limit int, now int64) []*kept {
 	if t.len() == 0 || q.match != "" { // what has words was filed
 		return nil
 	}
@@ -288,7 +289,7 @@ func (t *tray) match(q *query, limit int, now int64) []*kept {
 			ranges = append(ranges, &keptRange{entries: list, complete: true})
 		}
 	}
-	found, _ := walkKept(q, ranges, best.left, limit, now)
+	found, _ := walkKept(ctx, q, ranges, best.left, limit, now)
 	return found
 }
 
