@@ -28,7 +28,7 @@ const (
 	sparePercent = 50
 	busyPercent  = 100
 	busyCycles   = 4
-	busyTime     = 20 * time.Millisecond
+	busyTime     = 40 * time.Millisecond
 	busyLooks    = 10
 )
 
