@@ -56,17 +56,18 @@ func (c *crier) run() {
 	defer patience.Stop()
 	var group []*queue
 	for {
-		leave := c.stroll()
+		c.mu.Lock()
+		if len(c.list) == 0 {
+			c.running = false
+			c.mu.Unlock()
+			return
+		}
+		c.mu.Unlock()
+		leave := c.stroll() // before the group is chosen: more may join it meanwhile
 		c.mu.Lock()
 		group = append(group[:0], c.list[:min(len(c.list), cryGroup)]...)
 		if c.list = c.list[len(group):]; len(c.list) == 0 {
 			c.list = nil
-		}
-		if len(group) == 0 {
-			c.running = false
-			c.mu.Unlock()
-			leave()
-			return
 		}
 		c.mu.Unlock()
 		select {
@@ -132,7 +133,7 @@ func (q *queue) heard() bool {
 
 // crierFor returns who wakes the writers of a's clients.
 func (r *Relay) crierFor(a *account) *crier {
-	if a.greedy() && r.lane.others() {
+	if r.aside(a) {
 		return r.late
 	}
 	return r.crier

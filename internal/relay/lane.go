@@ -128,9 +128,12 @@ func (r *Relay) Beside() (done func()) {
 	})
 }
 
+// aside reports whether a had more than a visitor needs while others are here.
+func (r *Relay) aside(a *account) bool { return a.greedy() && r.lane.others() }
+
 // confined reports whether a has to work in the lane, and counts that it does.
 func (r *Relay) confined(a *account) bool {
-	if !a.greedy() || !r.lane.others() {
+	if !r.aside(a) {
 		return false
 	}
 	r.hits.add(hitLightWork)
@@ -225,7 +228,7 @@ func (p *pacer) step() {
 			p.lane = w
 		}
 		p.watch.lap() // nothing was done meanwhile
-	case p.demote != nil && p.acct.greedy() && p.r.lane.others():
+	case p.demote != nil && p.r.aside(p.acct):
 		p.demote()
 	}
 }
